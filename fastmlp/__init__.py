@@ -1,0 +1,7 @@
+"""Multilayer perceptrons for binary classification, in compiled kernels."""
+
+from fastmlp.estimator import MLPBinaryClassifier
+
+__version__ = "0.1.0"
+
+__all__ = ["MLPBinaryClassifier", "__version__"]

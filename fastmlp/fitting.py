@@ -1,0 +1,183 @@
+"""How a network is trained: the loop over epochs.
+
+What an epoch does is compiled (`fastmlp.engine`). Here is what happens between epochs, in the order
+that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and stop at the
+same epoch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp.engine import Engine, OptimizerState, Parameters
+from fastmlp.schedules import Constant
+from fastmlp.stopping import Plateau, Validation
+
+Array = NDArray[Any]
+
+
+@dataclass
+class FitResult:
+    """What training made of a network.
+
+    Attributes
+    ----------
+    parameters : tuple of (coefs, intercepts)
+        The weights and biases to keep: with a `Validation`, those of its best score.
+    n_iter : int
+        Epochs, or iterations of L-BFGS.
+    loss : float
+        The last loss; NaN if training was interrupted before there was one.
+    loss_curve : list of float
+        The loss of each epoch.
+    validation_scores : list of float
+        The score of each epoch, empty without a `Validation`.
+    moments : OptimizerState or None
+        Where the optimizer stands, for training that goes on. None after L-BFGS.
+    """
+
+    parameters: Parameters
+    n_iter: int = 0
+    loss: float = np.nan
+    loss_curve: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+    moments: OptimizerState | None = None
+
+
+def shuffled(order: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
+    """Permute the rows' order, with the draws of scikit-learn's shuffle of that order."""
+    permutation = np.arange(len(order), dtype=np.int64)
+    rng.shuffle(permutation)
+    return order[permutation]
+
+
+def all_finite(parameters: Parameters) -> bool:
+    """Say whether no weight and no bias is NaN or infinite."""
+    coefs, intercepts = parameters
+    return all(np.isfinite(array).all() for array in (*coefs, *intercepts))
+
+
+@dataclass
+class Training:
+    """Training by epochs of minibatches, from the engine's weights on.
+
+    The engine has been given its weights and its rows. `schedule` and `plateau` keep what they
+    learn, so that a caller can hand them to the next `Training` of the same model.
+
+    Attributes
+    ----------
+    engine : Engine
+        Runs the epochs.
+    order : ndarray of int64
+        The rows to train on, in the order that the first shuffle starts from.
+    rng : RandomState
+        Where the order of each epoch is drawn from.
+    schedule : Constant
+        The learning rates.
+    plateau : Plateau
+        When to stop.
+    validation : Validation or None
+        The rows that the plateau is measured on; None for the loss on the training rows.
+    samples_seen : int
+        Rows that earlier trainings of this model went through; counted on.
+    shuffle : bool
+        Whether each epoch permutes the order.
+    verbose : bool
+        Whether to print a line for each epoch.
+    """
+
+    engine: Engine
+    order: NDArray[np.int64]
+    rng: np.random.RandomState
+    schedule: Constant
+    plateau: Plateau
+    validation: Validation | None = None
+    samples_seen: int = 0
+    shuffle: bool = True
+    verbose: bool = False
+
+    def run(self, max_epochs: int, *, warn_unconverged: bool = True) -> FitResult:
+        """Train until a plateau that the schedule takes for the end, or for `max_epochs`.
+
+        An interrupt ends training early, with a warning; the weights are then the newest whole
+        ones, or with a `Validation` the best so far.
+
+        Parameters
+        ----------
+        max_epochs : int
+            The most epochs to run.
+        warn_unconverged : bool, default=True
+            Whether reaching `max_epochs` warrants a ConvergenceWarning.
+
+        Returns
+        -------
+        FitResult
+            The model.
+        """
+        result = FitResult(self.engine.get_parameters())
+        stop = False
+        try:
+            while not stop and result.n_iter < max_epochs:
+                stop = self._run_epoch(result)
+            if warn_unconverged and not stop:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({max_epochs}) reached before "
+                    "training converged. Raise max_iter, or raise tol to accept this model.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        if self.validation is None:
+            result.parameters = self.engine.get_parameters()
+        result.moments = self.engine.get_moments()
+        return result
+
+    def _run_epoch(self, result: FitResult) -> bool:
+        """Run one epoch, write what came of it to `result`, and say whether training is over."""
+        if self.shuffle:
+            self.order = shuffled(self.order, self.rng)
+        loss = self.engine.train_epoch(self.order, self.schedule.rate)
+        result.n_iter += 1
+        result.loss = loss
+        result.loss_curve.append(loss)
+        self.samples_seen += len(self.order)
+        if self.verbose:
+            print(f"Iteration {result.n_iter}, loss = {loss:.8f}")
+
+        if self.validation is None:
+            self.plateau.update(loss)
+        else:
+            self._validate(self.validation, result)
+        self.schedule.epoch_ended(self.samples_seen)
+        if self.plateau.reached:
+            return self._plateau_is_the_end()
+        # Weights that are not finite never become finite again, so the remaining epochs are
+        # spared. With a validation set the best weights are kept, and the scores show the end.
+        return bool(np.isnan(loss)) and self.validation is None and not self._is_finite()
+
+    def _validate(self, validation: Validation, result: FitResult) -> None:
+        """Score the rows held out, and keep the weights of the best score."""
+        score = validation.score(self.engine.probabilities(validation.rows, validation.order))
+        result.validation_scores.append(score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        if self.plateau.update(score):
+            result.parameters = self.engine.get_parameters()
+
+    def _plateau_is_the_end(self) -> bool:
+        action = self.schedule.plateau()
+        if self.verbose:
+            print(f"{self.plateau} {action.message}")
+        if not action.stop:
+            self.plateau.count = 0
+        return action.stop
+
+    def _is_finite(self) -> bool:
+        return all_finite(self.engine.get_parameters())
