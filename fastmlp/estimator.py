@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 
 from fastmlp.base import STOCHASTIC_SOLVERS, BinaryNetwork, nothing_lost
 from fastmlp.initialization import LAYER_RULES
+from fastmlp.probabilities import log_probabilities, probabilities
 from fastmlp.validation import check_classes
 
 Array = NDArray[Any]
@@ -349,10 +350,10 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ndarray of shape (n_samples,)
             The labels.
         """
-        engine, rows = self._inference(X)
+        is_last = self.predict_proba(X)[:, 1] > 0.5
         if len(self.classes_) == 1:
-            return np.repeat(self.classes_, rows.n_samples)
-        return self.classes_[(engine.probabilities(rows) > 0.5).astype(np.intp)]
+            return np.repeat(self.classes_, len(is_last))
+        return self.classes_[is_last.astype(np.intp)]
 
     def predict_proba(self, X: Any) -> Array:
         """Predict the probabilities of both classes.
@@ -367,17 +368,13 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ndarray of shape (n_samples, 2)
             In the dtype of the weights; columns in the order of `classes_`.
         """
-        engine, rows = self._inference(X)
-        ones = engine.probabilities(rows)
-        result = np.empty((len(ones), 2), dtype=ones.dtype)
-        np.subtract(1, ones, out=result[:, 0])
-        result[:, 1] = ones
-        return result
+        return probabilities(self.decision_function(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
 
-        They come from the logit, and are finite where a probability is too small for a float.
+        They come from the logit, and are finite where a probability is too small for its dtype:
+        down to −744.
 
         Parameters
         ----------
@@ -389,11 +386,7 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ndarray of shape (n_samples, 2)
             In the dtype of the weights; columns in the order of `classes_`.
         """
-        logits = self.decision_function(X)
-        result = np.empty((len(logits), 2), dtype=logits.dtype)
-        np.logaddexp(0, logits, out=result[:, 0])
-        np.logaddexp(0, -logits, out=result[:, 1])
-        return np.negative(result, out=result)
+        return log_probabilities(self.decision_function(X))
 
     def decision_function(self, X: Any) -> Array:
         """Compute the logit z of the last of `classes_`, whose probability is 1 / (1 + exp(−z)).

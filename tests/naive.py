@@ -258,7 +258,7 @@ class NaiveEngine:
         self.step = 0
 
     def train_epoch(self, order, learning_rate):
-        loss = 0.0
+        loss, n_used = 0.0, 0
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             weight = None if self.sample_weight is None else self.sample_weight[batch]
@@ -274,8 +274,9 @@ class NaiveEngine:
                 self.alpha,
             )
             loss += batch_loss * len(batch)
+            n_used += len(batch)
             self._update(gradients, learning_rate)
-        return loss / len(order)
+        return loss / n_used if n_used else 0.0
 
     def _update(self, gradients, rate):
         self.step += 1
