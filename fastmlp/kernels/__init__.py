@@ -1,0 +1,1 @@
+"""The compiled part of fastmlp: kernels that know arrays and numbers, never an estimator."""

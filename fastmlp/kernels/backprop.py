@@ -1,0 +1,251 @@
+"""Forward pass, δ recursion and gradients over a network of any depth: the two phases of a step.
+
+1. Rows: `forward`, then `backward`, for a block of rows whose activations stay in cache.
+2. Weights: `descend`, for a block of rows of one layer's gradient: summed over all rows of the
+   minibatch, applied to the weights at once, and their transposed copy refreshed.
+
+Addresses are int64; `T` stands for float32 or float64. `network` is `Network.table`, `places` the
+addresses of the buffers (see `fields`).
+"""
+
+from fastmlp.kernels import fields as at
+from fastmlp.kernels.activations import RELU, activate, multiply_derivative
+from fastmlp.kernels.gather import gather
+from fastmlp.kernels.jit import phase
+from fastmlp.kernels.optimizers import NONE, update
+from fastmlp.kernels.products import product, transpose
+from fastmlp.kernels.simd import dot, lanes_of, load, size_of, store
+from fastmlp.kernels.sparse import (
+    apply_fill,
+    apply_relu,
+    sparse_forward,
+    sparse_gradient,
+    sparse_logits,
+    sparse_output_gradient,
+)
+from fastmlp.kernels.vectors import BLOCK
+
+#: Rows of a gradient that are summed, applied and transposed together, while they are in cache.
+GRADIENT_ROWS = 48
+
+
+@phase
+def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
+    """z⁽ˡ⁾ = a⁽ˡ⁻¹⁾W⁽ˡ⁾ + b⁽ˡ⁾, a⁽ˡ⁾ = g(z⁽ˡ⁾) up to the logits (N1).
+
+    Parameters
+    ----------
+    first, rows : int64
+        Which rows of the order.
+    buffer_row : int64
+        Row of the buffers of activations that the first of them takes.
+    logits : (rows or more,) T array
+        z⁽ᴸ⁾; written.
+    one : T
+        1, which gives the type.
+    """
+    size = size_of(one)
+    zero = one - one
+    minus_infinity = -one / zero
+    last = network.shape[0] - 1
+    for layer in range(last + 1):
+        entry = network[layer]
+        n_in, n_out = entry[at.N_IN], entry[at.N_OUT]
+        stride = entry[at.INPUT_STRIDE]
+        source = places[at.ACTIVATIONS] + (entry[at.INPUT] + buffer_row * stride) * size
+        weights = places[at.PARAMETERS] + entry[at.WEIGHTS] * size
+        bias = places[at.PARAMETERS] + entry[at.BIAS] * size
+        is_sparse = layer == 0 and csr[2].size > 0
+        if layer == 0 and not is_sparse:
+            gather(
+                places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN],
+                order.ctypes.data if order.size > 0 else 0, first, rows, n_in, source, stride, one,
+            )  # fmt: skip
+        if layer == last and is_sparse:
+            sparse_logits(csr, order, first, rows, weights, bias, logits, size)
+            return
+        if layer == last:
+            width = lanes_of(one)
+            shift = load(bias, one)
+            for r in range(rows):
+                a = source + r * stride * size
+                logits[r] = shift + dot(a, weights, (n_in + width - 1) // width, one)
+            return
+        target_stride = network[layer + 1, at.INPUT_STRIDE]
+        target_start = network[layer + 1, at.INPUT] + buffer_row * target_stride
+        target = places[at.ACTIVATIONS] + target_start * size
+        relu = entry[at.ACTIVATION] == RELU
+        if is_sparse:
+            sparse_forward(
+                csr, order, first, rows, weights, entry[at.STRIDE], bias, target, target_stride, size
+            )  # fmt: skip
+            if relu:
+                apply_relu(rows * target_stride, (target,), (zero,))
+        else:
+            product(
+                source, stride, 1, weights, entry[at.STRIDE], target, target_stride,
+                rows, n_out, n_in, bias, 0, 0, zero if relu else minus_infinity,
+            )  # fmt: skip
+        activate(entry[at.ACTIVATION], target, rows * target_stride, one)
+
+
+@phase
+def backward(network, places, output_delta, rows, buffer_row, one):
+    """δ⁽ˡ⁾ = (δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ) ⊙ g′(z⁽ˡ⁾) from the output down to the first layer (N8).
+
+    Parameters
+    ----------
+    output_delta : (minibatch,) T array
+        δ⁽ᴸ⁾ of all rows of the minibatch.
+    rows, buffer_row : int64
+        How many rows, and the first one's number within the buffers and `output_delta`.
+    """
+    size = size_of(one)
+    last = network.shape[0] - 1
+    for layer in range(last, 0, -1):
+        entry = network[layer]
+        stride = entry[at.INPUT_STRIDE]
+        place = (entry[at.INPUT] + buffer_row * stride) * size
+        a, delta = places[at.ACTIVATIONS] + place, places[at.DELTAS] + place
+        if layer == last:
+            # One output: the recursion is an outer product, a shared dimension of length 1.
+            source, source_stride, n_out = output_delta.ctypes.data + buffer_row * size, 1, 1
+            transposed = places[at.PARAMETERS] + entry[at.WEIGHTS] * size
+        else:
+            source_stride = network[layer + 1, at.INPUT_STRIDE]
+            source_start = network[layer + 1, at.INPUT] + buffer_row * source_stride
+            source, n_out = places[at.DELTAS] + source_start * size, entry[at.N_OUT]
+            transposed = places[at.TRANSPOSES] + entry[at.TRANSPOSED] * size
+        code = network[layer - 1, at.ACTIVATION]
+        product(
+            source, source_stride, 1, transposed, entry[at.TRANSPOSED_STRIDE], delta, stride,
+            rows, entry[at.N_IN], n_out, places[at.ZEROS], 0, a if code == RELU else 0,
+            -one / (one - one),
+        )  # fmt: skip
+        multiply_derivative(code, delta, a, rows * stride, one)
+
+
+@phase
+def refresh(network, places, row_squares, layer, low, high, with_squares, one):
+    """What is derived from rows low … high − 1 of a layer's weights: Wᵀ, and ‖row‖² for the loss.
+
+    Called whenever weights have changed. low is a multiple of `BLOCK` where Wᵀ is needed.
+    row_squares : (rows of all matrices,) float64 array; written.
+    """
+    size, width = size_of(one), lanes_of(one)
+    entry = network[layer]
+    stride = entry[at.STRIDE]
+    weights = places[at.PARAMETERS] + (entry[at.WEIGHTS] + low * stride) * size
+    if 0 < layer < network.shape[0] - 1:
+        target = places[at.TRANSPOSES] + (entry[at.TRANSPOSED] + low) * size
+        transpose(
+            weights, stride, target, entry[at.TRANSPOSED_STRIDE], high - low, entry[at.N_OUT], one
+        )  # fmt: skip
+    if with_squares:
+        for row in range(low, high):
+            squares = dot(weights, weights, stride // width, one)
+            row_squares[entry[at.FIRST_ROW] + row] = squares
+            weights += stride * size
+
+
+@phase
+def gradient(
+    network, places, csr, output_delta, order, first, rows, layer, low, high, add, one
+):  # fmt: skip
+    """∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ for the matrix's stored rows low … high − 1; ∂b⁽ˡ⁾ = Σ δ⁽ˡ⁾ (N9).
+
+    Summed over all rows of the minibatch, in order, into the gradient buffer. The bias belongs to
+    whoever has row 0. `add` keeps what the buffer holds.
+    """
+    size = size_of(one)
+    zero = one - one
+    minus_infinity = -one / zero
+    last = network.shape[0] - 1
+    entry = network[layer]
+    n_in, n_out, stride = entry[at.N_IN], entry[at.N_OUT], entry[at.STRIDE]
+    input_stride = entry[at.INPUT_STRIDE]
+    source = places[at.ACTIVATIONS] + entry[at.INPUT] * size
+    target = places[at.GRADIENTS] + (entry[at.WEIGHTS] + low * stride) * size
+    bias = places[at.GRADIENTS] + entry[at.BIAS] * size
+    is_sparse = layer == 0 and csr[2].size > 0
+    if is_sparse and not add:
+        apply_fill((high - low) * stride, (target,), (zero,))
+    if layer == last:
+        total = load(bias, one) if add else zero
+        for r in range(rows):
+            total += output_delta[r]
+        store(bias, total)
+        if is_sparse:
+            sparse_output_gradient(csr, order, first, rows, target, output_delta, size)
+        else:
+            product(
+                output_delta.ctypes.data, 0, 1, source, input_stride, target, 0, 1, n_in, rows,
+                target if add else places[at.ZEROS], 0, 0, minus_infinity,
+            )  # fmt: skip
+            # Here inputs run along the row, and padding of activations need not be 0 (σ(0) = ½).
+            for k in range(n_in, stride):
+                store(target + k * size, zero)
+        return
+    delta_stride = network[layer + 1, at.INPUT_STRIDE]
+    delta = places[at.DELTAS] + network[layer + 1, at.INPUT] * size
+    if low == 0:
+        product(
+            places[at.ONE], 0, 0, delta, delta_stride, bias, 0, 1, n_out, rows,
+            bias if add else places[at.ZEROS], 0, 0, minus_infinity,
+        )  # fmt: skip
+    if is_sparse:
+        whole = places[at.GRADIENTS] + entry[at.WEIGHTS] * size
+        sparse_gradient(
+            csr, order, first, rows, whole, stride, low, high, delta, delta_stride, size
+        )
+    else:
+        product(
+            source + low * size, 1, input_stride, delta, delta_stride, target, stride,
+            high - low, n_out, rows, target if add else places[at.ZEROS], stride if add else 0, 0,
+            minus_infinity,
+        )  # fmt: skip
+
+
+@phase
+def descend(
+    network, places, csr, output_delta, row_squares, order, first, rows, layer, low, high, add,
+    optimizer, alpha, scale, rate, constants, one,
+):  # fmt: skip
+    """Gradient and update of a layer's stored rows low … high − 1, block by block (N9, N4).
+
+    Parameters
+    ----------
+    add : bool
+        Keep what the gradient buffer holds: the rows are one part of a larger sum.
+    optimizer : int64
+        Code of the update; NONE leaves the weights alone.
+    alpha, scale, rate : T
+        L2 strength, 1 / Σ weights of the minibatch, learning rate.
+    constants : (N_CONSTANTS,) T array
+        The optimizer's.
+    """
+    size = size_of(one)
+    entry = network[layer]
+    stride = entry[at.STRIDE]
+    bias_size = stride if layer + 1 < network.shape[0] else BLOCK
+    for block in range(low, high, GRADIENT_ROWS):
+        end = min(block + GRADIENT_ROWS, high)
+        gradient(
+            network, places, csr, output_delta, order, first, rows, layer, block, end, add, one
+        )
+        if optimizer == NONE:
+            continue
+        start = (entry[at.WEIGHTS] + block * stride) * size
+        update(
+            optimizer, (end - block) * stride, places[at.PARAMETERS] + start,
+            places[at.MOMENT_1] + start, places[at.MOMENT_2] + start,
+            places[at.GRADIENTS] + start, alpha, scale, rate, constants,
+        )  # fmt: skip
+        if block == 0:
+            start = entry[at.BIAS] * size
+            update(
+                optimizer, bias_size, places[at.PARAMETERS] + start, places[at.MOMENT_1] + start,
+                places[at.MOMENT_2] + start, places[at.GRADIENTS] + start,
+                one - one, scale, rate, constants,
+            )  # fmt: skip
+        refresh(network, places, row_squares, layer, block, end, alpha > 0, one)

@@ -1,0 +1,50 @@
+"""Positions in the integer arrays that kernels read: the network's table, settings, addresses."""
+
+# One row of `Network.table`, a layer; offsets and strides in elements.
+N_IN, N_OUT = 0, 1
+INPUT_STRIDE = 2  # of the activations a⁽ˡ⁻¹⁾ and of δ⁽ˡ⁻¹⁾
+WEIGHTS, STRIDE, ROWS = 3, 4, 5  # the matrix within the flat parameters, as stored
+BIAS = 6
+TRANSPOSED, TRANSPOSED_STRIDE = 7, 8  # Wᵀ within the transposed copies; −1: the matrix itself
+ACTIVATION = 9
+FIRST_ROW = 10  # of this layer among the rows of all matrices
+INPUT = 11  # a⁽ˡ⁻¹⁾ within the buffer of activations, δ⁽ˡ⁻¹⁾ within that of deltas
+COUNT = 12
+
+# `settings` of a compiled call.
+(
+    MODE,
+    N_BATCHES,
+    BATCH_SIZE,
+    N_ROWS,
+    ROW_UNITS,
+    UNIT_ROWS,
+    WEIGHT_UNITS,
+    OPTIMIZER,
+    SCRATCH_ROWS,
+    N_SETTINGS,
+) = range(10)
+
+# `MODE`: what a call does with its rows.
+TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)
+
+# `places`: addresses of the buffers, as int64.
+(
+    PARAMETERS,
+    GRADIENTS,
+    MOMENT_1,
+    MOMENT_2,
+    TRANSPOSES,
+    ACTIVATIONS,
+    DELTAS,
+    ZEROS,
+    ONE,
+    X,
+    X_ROW,
+    X_COLUMN,
+    X_TYPE,
+    CSR_DATA,
+    CSR_INDICES,
+    CSR_INDPTR,
+    N_PLACES,
+) = range(17)

@@ -1,0 +1,18 @@
+"""Binary cross-entropy and the error at the output, both from the logit (N2, N5, N6)."""
+
+from fastmlp.kernels import functions
+from fastmlp.kernels.simd import elementwise
+
+
+def cross_entropy(z, y, weight, delta, loss, least, most):
+    """ŷ = σ(z), δ⁽ᴸ⁾ = (ŷ − y)·weight, ℒ = −[y log ŷ + (1−y) log(1−ŷ)], for vectors of rows.
+
+    From the logit, ℒ = max(z, 0) − z y + log(1 + e^(−|z|)): no logarithm of 0. ℒ is held between
+    `least` and `most`, where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps].
+    """
+    p, softplus = functions.sigmoid_and_softplus(z)
+    return (p - y) * weight, (softplus - z * y).at_least(least).at_most(most)
+
+
+#: f(count, (logit, target, weight, delta, loss), (least, most)): writes delta and loss.
+apply_cross_entropy = elementwise(cross_entropy, arrays=5, scalars=2, writes=(3, 4))

@@ -1,0 +1,332 @@
+"""The kernels' SIMD building blocks: elementwise loops, dot product, panel product, transpose.
+
+Each is a Numba intrinsic over raw addresses and counts, so it can be called from any compiled
+function; the caller answers for the sizes. An address is a number of bytes, every other distance
+is counted in elements.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastmlp.kernels.vectors import (
+    I64,
+    TILE_VECTORS,
+    Vector,
+    emit_function,
+    lanes,
+    llvm_real,
+    Loop,
+)
+
+
+def _name(what, real):
+    return f"fastmlp_{what}_f{real.bitwidth}x{lanes(real)}"
+
+
+def _pointer(builder, address, real):
+    return builder.inttoptr(address, llvm_real(real).as_pointer())
+
+
+def _void(context):
+    return context.get_dummy_value()
+
+
+@intrinsic
+def lanes_of(typingctx, real):
+    """Numbers of the type of `real` in one vector, as a compile-time constant."""
+
+    def codegen(context, builder, signature, args):
+        return I64(lanes(real))
+
+    return types.int64(real), codegen
+
+
+@intrinsic
+def size_of(typingctx, real):
+    """Bytes of one number of the type of `real`, as a compile-time constant."""
+
+    def codegen(context, builder, signature, args):
+        return I64(real.bitwidth // 8)
+
+    return types.int64(real), codegen
+
+
+@intrinsic
+def load(typingctx, address, like):
+    """The number at an address, of the type of `like`."""
+    real = like
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(builder, args[0], real), align=real.bitwidth // 8)
+
+    return real(types.int64, real), codegen
+
+
+@intrinsic
+def store(typingctx, address, number):
+    """Write a number to an address."""
+    real = number
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[1], _pointer(builder, args[0], real), align=real.bitwidth // 8)
+        return _void(context)
+
+    return types.void(types.int64, real), codegen
+
+
+def elementwise(formula, arrays, scalars, writes):
+    """An intrinsic that applies `formula` to whole vectors of several arrays in place.
+
+    Parameters
+    ----------
+    formula : callable
+        formula(*vectors, *scalars) -> Vector or tuple of Vectors, in the arithmetic of `Vector`.
+    arrays, scalars : int
+        How many of each it takes.
+    writes : tuple of int
+        Which arrays take its results, in their order.
+
+    Returns
+    -------
+    intrinsic
+        f(count, (address, ...), (scalar, ...)): count numbers, a multiple of `BLOCK`. The type of
+        the scalars is the type of all numbers; there must be at least one.
+    """
+
+    @intrinsic
+    def apply(typingctx, count, addresses, factors):
+        real = factors[0]
+        number, vector_lanes = llvm_real(real), lanes(real)
+
+        def emit(b, count, *values):
+            pointers = [_pointer(b, address, real) for address in values[:arrays]]
+            constants = [Vector.broadcast(b, x, real) for x in values[arrays:]]
+            with Loop(b, b.sdiv(count, I64(vector_lanes))) as step:
+                at = b.mul(step.index, I64(vector_lanes))
+                places = [b.gep(pointer, [at]) for pointer in pointers]
+                vectors = [Vector.load(b, place, real) for place in places]
+                results = formula(*vectors, *constants)
+                results = results if isinstance(results, tuple) else (results,)
+                for k, result in zip(writes, results, strict=True):
+                    result.store(places[k])
+
+        def codegen(context, builder, signature, args):
+            kinds = [I64] * (1 + arrays) + [number] * scalars
+            name = _name(formula.__name__, real)
+            function = emit_function(builder, name, ir.VoidType(), kinds, emit)
+            values = [builder.extract_value(args[1], k) for k in range(arrays)]
+            values += [builder.extract_value(args[2], k) for k in range(scalars)]
+            builder.call(function, [args[0], *values])
+            return _void(context)
+
+        places = types.UniTuple(types.int64, arrays)
+        return types.void(types.int64, places, types.UniTuple(real, scalars)), codegen
+
+    return apply
+
+
+@intrinsic
+def dot(typingctx, a, b, vectors, like):
+    """Σ a[k] b[k] over whole vectors (int64 addresses and count); `like` gives the type."""
+    real = like
+
+    def emit(builder, a, b, vectors):
+        a, b = _pointer(builder, a, real), _pointer(builder, b, real)
+        zero = Vector.constant(builder, 0.0, real)
+
+        def step(at, accumulated):
+            x = Vector.load(builder, builder.gep(a, [at]), real)
+            y = Vector.load(builder, builder.gep(b, [at]), real)
+            return x.times_plus(y, zero.like(accumulated)).value
+
+        # Four sums side by side hide the latency of the FMA.
+        quads = builder.sdiv(vectors, I64(4))
+        with Loop(builder, quads, [zero.value] * 4) as r:
+            first = builder.mul(r.index, I64(4 * lanes(real)))
+            offsets = [builder.add(first, I64(j * lanes(real))) for j in range(4)]
+            r.next = [step(at, x) for at, x in zip(offsets, r.values, strict=True)]
+        s = [zero.like(x) for x in r.values]
+        four = (s[0] + s[1]) + (s[2] + s[3])
+        done = builder.mul(quads, I64(4))
+        with Loop(builder, builder.sub(vectors, done), [four.value]) as r:
+            at = builder.mul(builder.add(done, r.index), I64(lanes(real)))
+            r.next = [step(at, r.values[0])]
+        return zero.like(r.values[0]).sum()
+
+    def codegen(context, builder, signature, args):
+        kinds = [I64] * 3
+        function = emit_function(builder, _name("dot", real), llvm_real(real), kinds, emit)
+        return builder.call(function, args[:3])
+
+    return real(types.int64, types.int64, types.int64, real), codegen
+
+
+#: Rows of the tiles that a panel is covered with: {6, 4, 1} cover any number of rows with at most
+#: one single row (three, if there are fewer than four), and no row is computed twice.
+TILE_ROWS = (6, 4, 1)
+
+
+def row_tiles(rows):
+    """How many tiles of 6, 4 and 1 rows cover `rows` rows, in this order."""
+    sixes, rest = rows // 6, rows % 6
+    if rest == 2 or rest == 3:
+        if sixes > 0:
+            return sixes - 1, 2, rest - 2
+        return 0, 0, rest
+    if rest >= 4:
+        return sixes, 1, rest - 4
+    return sixes, 0, rest
+
+
+def _emit_tiles(builder, real, n_rows, n_vectors, count, p):
+    """`count` tiles of n_rows rows below each other: gate ⊙ max(floor, start + A·B).
+
+    Accumulators stay in registers over the whole shared dimension. Returns the row after the last.
+    """
+    b, width = builder, lanes(real)
+    columns = [I64(j * width) for j in range(n_vectors)]
+    with Loop(b, count, [p["row"]]) as tile:
+        first = tile.values[0]
+        rows = [b.add(first, I64(i)) for i in range(n_rows)]
+
+        def place(pointer, stride, i, j, rows=rows):
+            return b.gep(pointer, [b.add(b.mul(rows[i], stride), columns[j])])
+
+        cells = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
+        start = [
+            Vector.load(b, place(p["start"], p["start_row"], i, j), real).value for i, j in cells
+        ]
+        a_first = b.gep(p["a"], [b.mul(first, p["a_row"])])
+        offsets = [b.mul(p["a_row"], I64(i)) for i in range(n_rows)]
+        with Loop(b, p["shared"], [*start, a_first, p["b"]]) as k:
+            *sums, a_at, b_at = k.values
+            right = [Vector.load(b, b.gep(b_at, [column]), real) for column in columns]
+            left = [
+                Vector.broadcast(b, b.load(b.gep(a_at, [offset])), real) for offset in offsets
+            ]
+            k.next = [
+                left[i].times_plus(right[j], right[j].like(x)).value
+                for (i, j), x in zip(cells, sums, strict=True)
+            ]
+            k.next += [b.gep(a_at, [p["a_step"]]), b.gep(b_at, [p["b_step"]])]
+        floor = Vector.broadcast(b, p["floor"], real)
+        results = [floor.like(x).at_least(floor) for x in k.values[: len(cells)]]
+        gated = b.icmp_signed("!=", b.ptrtoint(p["gate"], I64), I64(0))
+        with b.if_else(gated) as (then, otherwise):
+            with then:
+                for (i, j), x in zip(cells, results, strict=True):
+                    gate = Vector.load(b, place(p["gate"], p["c_row"], i, j), real)
+                    zero = x._of(0.0)
+                    zero.where(gate.compare("==", 0.0), x).store(place(p["c"], p["c_row"], i, j))
+            with otherwise:
+                for (i, j), x in zip(cells, results, strict=True):
+                    x.store(place(p["c"], p["c_row"], i, j))
+        tile.next = [b.add(first, I64(n_rows))]
+    return tile.values[0]
+
+
+_PANEL = ("a", "a_row", "a_step", "b", "b_step", "c", "c_row", "shared", "start", "start_row", "gate")
+
+
+@intrinsic(prefer_literal=True)
+def panel(
+    typingctx, vectors, tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row,
+    gate, floor,
+):  # fmt: skip
+    """Columns of one product: C = max(floor, start + A·B), and 0 where the gate is 0.
+
+    Parameters
+    ----------
+    vectors : literal int
+        Vectors beside each other: the columns of the panel.
+    tiles : tuple of three int64
+        Tiles of `TILE_ROWS` rows, from `row_tiles`.
+    a, a_row, a_step : int64
+        Address of A, distance of its rows, and of neighbours along the shared dimension.
+    b, b_step : int64
+        Address of B and distance of its rows.
+    c, c_row : int64
+        Address of C (written) and distance of its rows.
+    shared : int64
+        Length of the shared dimension.
+    start, start_row : int64
+        Address of what the sums start from, and distance of its rows (0: the same row for all).
+    gate : int64
+        Address of an array of C's layout; where it holds 0, C gets 0 (relu′). 0: no gate.
+    floor : float32 or float64
+        Lower bound of the results: 0 is relu, −inf none. Its type is the type of all numbers.
+    """
+    n_vectors, real = vectors.literal_value, types.unliteral(floor)
+    pointers = ("a", "b", "c", "start", "gate")
+
+    def emit(builder, *values):
+        p = dict(zip((*_PANEL, "floor"), values[3:], strict=True))
+        p |= {name: _pointer(builder, p[name], real) for name in pointers}
+        p["row"] = I64(0)
+        for n_rows, count in zip(TILE_ROWS, values[:3], strict=True):
+            p["row"] = _emit_tiles(builder, real, n_rows, n_vectors, count, p)
+
+    def codegen(context, builder, signature, args):
+        name = _name(f"panel{n_vectors}", real)
+        kinds = [I64] * (3 + len(_PANEL)) + [llvm_real(real)]
+        function = emit_function(builder, name, ir.VoidType(), kinds, emit)
+        counts = [builder.extract_value(args[1], k) for k in range(3)]
+        builder.call(function, [*counts, *args[2:]])
+        return _void(context)
+
+    return types.void(
+        vectors, types.UniTuple(types.int64, 3), *[types.int64] * len(_PANEL), real
+    ), codegen
+
+
+@intrinsic
+def transpose_block(typingctx, source, source_row, target, target_row, like):
+    """target = sourceᵀ for one square block of lanes × lanes numbers, in registers.
+
+    log₂(lanes) rounds exchange ever larger blocks between pairs of rows.
+    """
+    real = like
+    width = lanes(real)
+
+    def emit(builder, source, source_row, target, target_row):
+        source, target = _pointer(builder, source, real), _pointer(builder, target, real)
+        rows = [
+            Vector.load(builder, builder.gep(source, [builder.mul(source_row, I64(i))]), real)
+            for i in range(width)
+        ]
+        stride = 1
+        while stride < width:
+            for i in range(width):
+                if i & stride:
+                    continue
+                upper, lower = rows[i], rows[i + stride]
+                own = [k if not k & stride else width + k - stride for k in range(width)]
+                other = [k + stride if not k & stride else width + k for k in range(width)]
+                rows[i], rows[i + stride] = upper.shuffled(lower, own), upper.shuffled(lower, other)
+            stride *= 2
+        for i, row in enumerate(rows):
+            row.store(builder.gep(target, [builder.mul(target_row, I64(i))]))
+
+    def codegen(context, builder, signature, args):
+        kinds = [I64] * 4
+        function = emit_function(builder, _name("transpose", real), ir.VoidType(), kinds, emit)
+        builder.call(function, args[:4])
+        return _void(context)
+
+    return types.void(*[types.int64] * 4, real), codegen
+
+
+__all__ = [
+    "TILE_ROWS",
+    "TILE_VECTORS",
+    "dot",
+    "elementwise",
+    "lanes_of",
+    "load",
+    "panel",
+    "row_tiles",
+    "size_of",
+    "store",
+    "transpose_block",
+]

@@ -1,0 +1,76 @@
+"""How kernels reach the rows of X: where it lies, its type and strides, or its CSR arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from fastmlp.kernels import fields as at
+from fastmlp.kernels.gather import source_code
+
+Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of X for the kernels; it keeps what they point to alive.
+
+    Attributes
+    ----------
+    n_samples, n_features : int
+        Shape of X.
+    array : ndarray or None
+        X where it is dense.
+    csr : tuple of ndarray
+        data, indices (int32), indptr (int64) where X is sparse, else three empty arrays.
+    """
+
+    n_samples: int
+    n_features: int
+    array: np.ndarray | None
+    csr: Csr
+
+    def write_places(self, places: np.ndarray) -> None:
+        """Fill in the addresses that `gather` reads."""
+        if self.array is None:
+            return
+        places[at.X] = self.array.ctypes.data
+        places[at.X_ROW], places[at.X_COLUMN] = self.array.strides
+        places[at.X_TYPE] = source_code(self.array.dtype)
+
+
+def _no_csr(dtype: np.dtype) -> Csr:
+    return np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64)
+
+
+def as_rows(X: np.ndarray | sparse.spmatrix, dtype: np.dtype) -> Rows:
+    """Rows of a validated X, read in place where kernels can.
+
+    Parameters
+    ----------
+    X : ndarray or CSR/CSC matrix or array of shape (n_samples, n_features)
+        Dense X of a native bool, integer, float32 or float64 type is not copied, but for
+        column-major X: reading its rows would touch a cache line a number, so it is copied once
+        into rows of `dtype`. Other types are converted. CSR arrays are shared where their types
+        allow it (data of `dtype`); CSC is converted.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+    n_samples, n_features = X.shape
+    if sparse.issparse(X):
+        matrix = X.tocsr()
+        csr = (
+            np.ascontiguousarray(matrix.data, dtype),
+            np.ascontiguousarray(matrix.indices, np.int32),
+            np.ascontiguousarray(matrix.indptr, np.int64),
+        )
+        return Rows(n_samples, n_features, None, csr)
+    try:
+        source_code(X.dtype)
+    except KeyError:
+        X = X.astype(dtype, order="C")
+    if n_features > 1 and n_samples > 1 and abs(X.strides[0]) < abs(X.strides[1]):
+        X = X.astype(dtype, order="C")
+    return Rows(n_samples, n_features, X, _no_csr(np.dtype(dtype)))
