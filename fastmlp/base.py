@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.engine import Engine, Optimizer, OptimizerState
 from fastmlp.fitting import FitResult, Training, all_finite
@@ -27,11 +28,11 @@ from fastmlp.rows import Rows, as_rows
 from fastmlp.schedules import make_schedule
 from fastmlp.stopping import Plateau, accuracy, always_right, hold_out
 from fastmlp.validation import (
-    CHECKS_OF_X,
     check_fits_in,
     check_hidden_layer_sizes,
     check_labels,
     check_parameters,
+    check_prediction_data,
     check_training_data,
     encode,
 )
@@ -70,6 +71,12 @@ def _dtype_of(coefs: list[Array]) -> np.dtype[Any]:
     return FLOAT32 if coefs[0].dtype == FLOAT32 else FLOAT64
 
 
+@lru_cache(maxsize=64)
+def _network(widths: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Network:
+    """Make a network, or take the one made before: its layout is worked out once."""
+    return Network(widths, (activation,) * (len(widths) - 2), dtype)
+
+
 class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
     """Trains a network and predicts with it, by the parameters that `MLPBinaryClassifier` takes."""
 
@@ -106,8 +113,9 @@ class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
 
     def _inference(self, X: Any) -> tuple[Engine, Rows]:
         """Check X, and make the engine that predicts."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **CHECKS_OF_X)
+        if "coefs_" not in vars(self):
+            check_is_fitted(self)
+        X = check_prediction_data(self, X)
         coefs, intercepts, widths = check_parameters(self.coefs_, self.intercepts_, X.shape[1])
         dtype = _dtype_of(coefs)
         check_fits_in(dtype, X)
@@ -121,8 +129,7 @@ class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
         dtype: np.dtype[Any],
     ) -> Engine:
         """Make an engine that holds the given weights."""
-        network = Network(widths, (self.activation,) * (len(widths) - 2), dtype)
-        engine = Engine(network, self.n_threads)
+        engine = Engine(_network(widths, self.activation, dtype), self.n_threads)
         engine.set_parameters(coefs, intercepts)
         return engine
 
