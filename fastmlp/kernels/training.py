@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.activations import LOGISTIC, activate
 from fastmlp.kernels.backprop import backward, descend, forward
-from fastmlp.kernels.jit import kernel, phase
+from fastmlp.kernels.jit import entry, phase
 from fastmlp.kernels.loss import apply_cross_entropy
 from fastmlp.kernels.tasks import claim, enter, finish, wait_for
 from fastmlp.kernels.vectors import BLOCK
@@ -42,7 +42,7 @@ def _rows_task(
     backward(network, places, output_delta, rows, buffer_row, one)
 
 
-@kernel
+@entry
 def run(
     control, settings, places, network, segments, csr, order, targets, sample_weight, scratch,
     output_delta, row_loss, row_squares, losses, rates, scales, limits, constants, result,
