@@ -1,0 +1,199 @@
+"""The loop over epochs, driven by an engine whose losses and scores are written down beforehand."""
+
+import numpy as np
+import pytest
+from naive import NaiveState
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import shuffle
+
+from fastmlp.fitting import Training, all_finite, shuffled
+from fastmlp.schedules import Adaptive, Constant, InverseScaling
+from fastmlp.stopping import Plateau, Validation
+
+N_SAMPLES = 20
+
+
+class ScriptedEngine:
+    """Plays back losses and scores; its one weight is the number of epochs it ran."""
+
+    def __init__(self, losses, scores=()):
+        self.losses, self.scores = list(losses), list(scores)
+        self.orders, self.rates = [], []
+
+    def train_epoch(self, order, rate):
+        loss = self.losses[len(self.orders)]
+        if isinstance(loss, BaseException):
+            raise loss
+        self.orders.append(order)
+        self.rates.append(rate)
+        return loss
+
+    def probabilities(self, rows, order):
+        return self.scores[len(self.orders) - 1]
+
+    def get_parameters(self):
+        weight = np.nan if np.isnan([0.0, *self.losses[: len(self.orders)]][-1]) else 0.0
+        return [np.array([[len(self.orders) + weight]])], [np.zeros(1)]
+
+    def get_moments(self):
+        return NaiveState(len(self.orders))
+
+
+def training(losses, scores=None, *, tol=0.0, patience=10, schedule=None, **kwargs):
+    validation = None
+    if scores is not None:
+        # What the engine plays back as probabilities is the score itself.
+        validation = Validation(None, None, None, None, lambda targets, p, weight: p)
+    return Training(
+        ScriptedEngine(losses, scores or ()),
+        np.arange(N_SAMPLES),
+        np.random.RandomState(0),
+        schedule or Constant(0.1),
+        Plateau(tol, patience, higher_is_better=scores is not None),
+        validation,
+        **kwargs,
+    )
+
+
+def test_shuffled_draws_what_scikit_learns_shuffle_draws():
+    order = np.arange(5, 25)
+    ours, theirs = np.random.RandomState(1), np.random.RandomState(1)
+    for _ in range(3):
+        order, expected = shuffled(order, ours), shuffle(order, random_state=theirs)
+        np.testing.assert_array_equal(order, expected)
+    assert ours.randint(2**31) == theirs.randint(2**31)
+
+
+def test_orders_accumulate():
+    run = training([3.0, 2.0, 1.0])
+    run.run(3, warn_unconverged=False)
+    order, rng = np.arange(N_SAMPLES), np.random.RandomState(0)
+    for used in run.engine.orders:
+        order = shuffle(order, random_state=rng)
+        np.testing.assert_array_equal(used, order)
+
+
+def test_without_shuffle_the_order_stays():
+    run = training([2.0, 1.0], shuffle=False)
+    run.run(2, warn_unconverged=False)
+    assert all((order == np.arange(N_SAMPLES)).all() for order in run.engine.orders)
+
+
+def test_max_iter_warns():
+    run = training([3.0, 2.0, 1.0])
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\)"):
+        result = run.run(3)
+    assert (result.n_iter, result.loss, result.loss_curve) == (3, 1.0, [3.0, 2.0, 1.0])
+    assert run.samples_seen == 3 * N_SAMPLES
+    assert result.parameters[0][0] == 3
+    assert result.moments.step == 3
+
+
+def test_samples_are_counted_on():
+    run = training([1.0], samples_seen=7)
+    run.run(1, warn_unconverged=False)
+    assert run.samples_seen == 7 + N_SAMPLES
+
+
+def test_a_plateau_stops():
+    # The first epoch improves on infinity; the count then exceeds 2 at the fourth.
+    result = training([1.0] * 9, patience=2, tol=0.1).run(9)
+    assert result.n_iter == 4
+
+
+def test_a_plateau_at_the_last_epoch_is_no_lack_of_convergence():
+    assert training([1.0] * 4, patience=2, tol=0.1).run(4).n_iter == 4
+
+
+def test_adaptive_goes_on_after_a_plateau():
+    run = training([1.0] * 60, patience=1, tol=0.1, schedule=Adaptive(0.1))
+    result = run.run(60)
+    # Two epochs without improvement lower the rate. 0.1 / 5⁸ is the first below 1e-6.
+    assert run.engine.rates[:7] == pytest.approx([0.1] * 3 + [0.02] * 2 + [0.004] * 2)
+    assert result.n_iter == 1 + 2 * 8 + 2
+    assert run.schedule.rate == pytest.approx(0.1 / 5**8)
+
+
+def test_inverse_scaling_counts_rows():
+    run = training([3.0, 2.0, 1.0], schedule=InverseScaling(0.1, 0.5), samples_seen=100)
+    run.run(3, warn_unconverged=False)
+    expected = [0.1, 0.1 / (101 + N_SAMPLES) ** 0.5, 0.1 / (101 + 2 * N_SAMPLES) ** 0.5]
+    assert run.engine.rates == pytest.approx(expected)
+
+
+def test_early_stopping_keeps_the_first_of_the_best():
+    run = training([1.0] * 9, [0.5, 0.7, 0.7, 0.6, 0.6, 0.6], patience=2)
+    result = run.run(9)
+    assert result.validation_scores == [0.5, 0.7, 0.7, 0.6, 0.6, 0.6]
+    assert result.parameters[0][0] == 2
+    assert run.plateau.best == 0.7
+
+
+def test_early_stopping_restores_the_best_at_max_iter_too():
+    with pytest.warns(ConvergenceWarning):
+        result = training([1.0] * 3, [0.5, 0.7, 0.6]).run(3)
+    assert result.parameters[0][0] == 2
+
+
+def test_interrupt_keeps_the_newest_weights():
+    run = training([3.0, 2.0, KeyboardInterrupt()])
+    with pytest.warns(UserWarning, match=r"Training interrupted by user\."):
+        result = run.run(9)
+    assert (result.n_iter, result.loss, result.parameters[0][0]) == (2, 2.0, 2)
+
+
+def test_interrupt_restores_the_best_weights_of_early_stopping():
+    run = training([3.0, 2.0, KeyboardInterrupt()], [0.8, 0.7])
+    with pytest.warns(UserWarning, match="interrupted"):
+        result = run.run(9)
+    assert (result.n_iter, result.parameters[0][0]) == (2, 1)
+
+
+def test_interrupt_in_the_first_epoch():
+    with pytest.warns(UserWarning, match="interrupted"):
+        result = training([KeyboardInterrupt()]).run(9)
+    assert result.n_iter == 0
+    assert np.isnan(result.loss)
+    assert result.parameters[0][0] == 0
+
+
+def test_another_error_goes_on():
+    with pytest.raises(MemoryError):
+        training([1.0, MemoryError()]).run(9)
+
+
+def test_divergence_spares_the_remaining_epochs():
+    result = training([1.0, np.nan, np.nan]).run(3)
+    assert result.n_iter == 2
+    assert not all_finite(result.parameters)
+
+
+def test_divergence_under_early_stopping_runs_into_the_plateau():
+    result = training([1.0] + [np.nan] * 8, [0.7] + [0.5] * 8, patience=2).run(9)
+    assert result.n_iter == 4
+    assert result.parameters[0][0] == 1
+
+
+def test_verbose_output(capsys):
+    training([1.0] * 3, [0.5, 0.5, 0.5], patience=1, tol=1e-4, verbose=True).run(9)
+    assert capsys.readouterr().out.splitlines() == [
+        "Iteration 1, loss = 1.00000000",
+        "Validation score: 0.500000",
+        "Iteration 2, loss = 1.00000000",
+        "Validation score: 0.500000",
+        "Iteration 3, loss = 1.00000000",
+        "Validation score: 0.500000",
+        "Validation score did not improve more than tol=0.000100 for 1 consecutive epochs. "
+        "Stopping.",
+    ]
+    run = training([1.0] * 3, patience=1, tol=1e-4, schedule=Adaptive(0.1), verbose=True)
+    run.run(3, warn_unconverged=False)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Training loss did not improve more than tol=0.000100 for 1 consecutive epochs. "
+        "Setting learning rate to 0.020000"
+    )
+
+
+def test_quiet_without_verbose(capsys):
+    training([1.0] * 3, [0.5, 0.5, 0.5], patience=1, tol=0.1).run(3)
+    assert capsys.readouterr().out == ""

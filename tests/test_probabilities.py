@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from scipy.special import expit, log_expit
+
+from fastmlp.probabilities import log_probabilities, probabilities
+
+LOGITS = np.r_[0.0, np.geomspace(1e-20, 800, 400), -np.geomspace(1e-20, 800, 400)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_both_columns_to_full_precision(dtype):
+    z = LOGITS.astype(dtype)
+    p = probabilities(z)
+    exact = np.c_[expit(-z.astype(np.float64)), expit(z.astype(np.float64))]
+    normal = exact > np.finfo(dtype).tiny
+    assert p.dtype == dtype
+    np.testing.assert_allclose(p[normal], exact[normal], rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=2 * np.finfo(dtype).eps)
+    assert (p > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logarithms_are_finite(dtype):
+    z = LOGITS.astype(dtype)
+    log_p = log_probabilities(z)
+    exact = np.c_[log_expit(-z.astype(np.float64)), log_expit(z.astype(np.float64))]
+    assert log_p.dtype == dtype
+    assert (log_p <= 0).all()
+    within = exact > -744
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(log_p[within], exact[within], rtol=4 * eps, atol=eps / 2)
+    assert log_p.min() == pytest.approx(-744.44, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logarithms_agree_with_the_probabilities(dtype):
+    z = LOGITS.astype(dtype)
+    p, log_p = probabilities(z), log_probabilities(z)
+    normal = p > np.finfo(dtype).tiny
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(log_p[normal], np.log(p[normal]), rtol=4 * eps, atol=eps)
+    # Where a probability is 1 its logarithm is 0.
+    assert not log_p[p == 1].any()
+
+
+def test_blocks_do_not_show():
+    z = np.random.RandomState(0).randn(40_000)
+    rows = [0, 16_383, 16_384, 39_999]
+    np.testing.assert_array_equal(probabilities(z)[rows], probabilities(z[rows]))
+    np.testing.assert_array_equal(log_probabilities(z)[rows], log_probabilities(z[rows]))
+
+
+def test_nan_stays_nan():
+    assert np.isnan(probabilities(np.array([np.nan]))).all()
+    assert np.isnan(log_probabilities(np.array([np.nan]))).all()
+
+
+def test_underflow_is_no_error_where_errors_are_raised():
+    with np.errstate(all="raise"):
+        probabilities(LOGITS)
+        log_probabilities(LOGITS)
