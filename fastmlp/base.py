@@ -314,7 +314,7 @@ class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
     def _resume(self, training: Training, schedule_settings: tuple[str, float, float]) -> None:
         """Set the optimizer, schedule and plateau to where the last call left them."""
         state = vars(self).get("_training_state")
-        shapes = [array.shape for array in (*self.coefs_, *self.intercepts_)]
+        shapes = [np.shape(array) for array in (*self.coefs_, *self.intercepts_)]
         if state is None or state["solver"] != self.solver or state["shapes"] != shapes:
             return
         training.engine.set_moments(OptimizerState(state["step"], state["moments"]))

@@ -293,7 +293,6 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
             return self._fit(X, y, sample_weight, going_on=self.warm_start)
 
     @available_if(_solver_is_stochastic)
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
         X: Any,
@@ -328,8 +327,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
             As `fit`; if the first call gives no `classes`; if y holds others; if `early_stopping`
             is set, because one epoch has nothing to stop.
         """
-        if hasattr(self, "coefs_") and not get_config()["skip_parameter_validation"]:
-            # The decorator leaves this out for a fitted estimator.
+        # scikit-learn's decorator would leave this out for an estimator that is fitted.
+        if not get_config()["skip_parameter_validation"]:
             self._validate_params()
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")

@@ -83,9 +83,14 @@ def check_training_data(
     ValueError
         If X is not a finite table of numbers, if y does not hold one or two classes, if the weights
         are negative, not finite or all 0, or if the lengths differ.
+    TypeError
+        If y mixes labels that have no order, as strings and None.
     """
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **CHECKS_OF_X)
-    y_type = type_of_target(y, input_name="y", raise_unknown=True)
+    try:
+        y_type = type_of_target(y, input_name="y", raise_unknown=True)
+    except TypeError as error:
+        raise TypeError("y must hold labels that compare with one another.") from error
     if y_type != "binary":
         raise ValueError(
             f"Only binary classification is supported. The type of the target is {y_type}."
