@@ -8,13 +8,24 @@ Addresses are int64; `T` stands for float32 or float64. `network` is `Network.ta
 addresses of the buffers (see `fields`).
 """
 
+import numpy as np
+
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.activations import RELU, activate, multiply_derivative
 from fastmlp.kernels.gather import gather
 from fastmlp.kernels.jit import phase
 from fastmlp.kernels.optimizers import NONE, update
 from fastmlp.kernels.products import product, transpose
-from fastmlp.kernels.simd import dot, lanes_of, load, size_of, store
+from fastmlp.kernels.simd import (
+    address_of,
+    dot,
+    lanes_of,
+    load,
+    row_dots,
+    size_of,
+    store,
+    weighted_row_sum,
+)
 from fastmlp.kernels.sparse import (
     apply_fill,
     apply_relu,
@@ -24,6 +35,10 @@ from fastmlp.kernels.sparse import (
     sparse_output_gradient,
 )
 from fastmlp.kernels.vectors import BLOCK
+
+# A plain 0 or 1 would be a type of its own to Numba, and a kernel would be compiled for each.
+_NOTHING = np.int64(0)
+_NEXT = np.int64(1)
 
 #: Rows of a gradient that are summed, applied and transposed together, while they are in cache.
 GRADIENT_ROWS = 48
@@ -59,17 +74,17 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
         if layer == 0 and not is_sparse:
             gather(
                 places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN],
-                order.ctypes.data if order.size > 0 else 0, first, rows, n_in, source, stride, one,
+                address_of(order) if order.size > 0 else _NOTHING, first, rows, n_in, source, stride, one,
             )  # fmt: skip
         if layer == last and is_sparse:
             sparse_logits(csr, order, first, rows, weights, bias, logits, size)
             return
         if layer == last:
             width = lanes_of(one)
-            shift = load(bias, one)
-            for r in range(rows):
-                a = source + r * stride * size
-                logits[r] = shift + dot(a, weights, (n_in + width - 1) // width, one)
+            row_dots(
+                source, stride, rows, weights, (n_in + width - 1) // width, load(bias, one),
+                address_of(logits),
+            )  # fmt: skip
             return
         target_stride = network[layer + 1, at.INPUT_STRIDE]
         target_start = network[layer + 1, at.INPUT] + buffer_row * target_stride
@@ -83,8 +98,8 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
                 apply_relu(rows * target_stride, (target,), (zero,))
         else:
             product(
-                source, stride, 1, weights, entry[at.STRIDE], target, target_stride,
-                rows, n_out, n_in, bias, 0, 0, zero if relu else minus_infinity,
+                source, stride, _NEXT, weights, entry[at.STRIDE], target, target_stride,
+                rows, n_out, n_in, bias, _NOTHING, _NOTHING, zero if relu else minus_infinity,
             )  # fmt: skip
         activate(entry[at.ACTIVATION], target, rows * target_stride, one)
 
@@ -109,7 +124,7 @@ def backward(network, places, output_delta, rows, buffer_row, one):
         a, delta = places[at.ACTIVATIONS] + place, places[at.DELTAS] + place
         if layer == last:
             # One output: the recursion is an outer product, a shared dimension of length 1.
-            source, source_stride, n_out = output_delta.ctypes.data + buffer_row * size, 1, 1
+            source, source_stride, n_out = address_of(output_delta) + buffer_row * size, _NEXT, _NEXT
             transposed = places[at.PARAMETERS] + entry[at.WEIGHTS] * size
         else:
             source_stride = network[layer + 1, at.INPUT_STRIDE]
@@ -118,8 +133,8 @@ def backward(network, places, output_delta, rows, buffer_row, one):
             transposed = places[at.TRANSPOSES] + entry[at.TRANSPOSED] * size
         code = network[layer - 1, at.ACTIVATION]
         product(
-            source, source_stride, 1, transposed, entry[at.TRANSPOSED_STRIDE], delta, stride,
-            rows, entry[at.N_IN], n_out, places[at.ZEROS], 0, a if code == RELU else 0,
+            source, source_stride, _NEXT, transposed, entry[at.TRANSPOSED_STRIDE], delta, stride,
+            rows, entry[at.N_IN], n_out, places[at.ZEROS], _NOTHING, a if code == RELU else _NOTHING,
             -one / (one - one),
         )  # fmt: skip
         multiply_derivative(code, delta, a, rows * stride, one)
@@ -170,6 +185,8 @@ def gradient(
     is_sparse = layer == 0 and csr[2].size > 0
     if is_sparse and not add:
         apply_fill((high - low) * stride, (target,), (zero,))
+    width = lanes_of(one)
+    zeros = places[at.ZEROS]
     if layer == last:
         total = load(bias, one) if add else zero
         for r in range(rows):
@@ -178,9 +195,9 @@ def gradient(
         if is_sparse:
             sparse_output_gradient(csr, order, first, rows, target, output_delta, size)
         else:
-            product(
-                output_delta.ctypes.data, 0, 1, source, input_stride, target, 0, 1, n_in, rows,
-                target if add else places[at.ZEROS], 0, 0, minus_infinity,
+            weighted_row_sum(
+                address_of(output_delta), _NEXT, source, input_stride, rows,
+                target if add else zeros, target, (n_in + width - 1) // width, one,
             )  # fmt: skip
             # Here inputs run along the row, and padding of activations need not be 0 (σ(0) = ½).
             for k in range(n_in, stride):
@@ -189,9 +206,9 @@ def gradient(
     delta_stride = network[layer + 1, at.INPUT_STRIDE]
     delta = places[at.DELTAS] + network[layer + 1, at.INPUT] * size
     if low == 0:
-        product(
-            places[at.ONE], 0, 0, delta, delta_stride, bias, 0, 1, n_out, rows,
-            bias if add else places[at.ZEROS], 0, 0, minus_infinity,
+        weighted_row_sum(
+            places[at.ONE], _NOTHING, delta, delta_stride, rows, bias if add else zeros, bias,
+            (n_out + width - 1) // width, one,
         )  # fmt: skip
     if is_sparse:
         whole = places[at.GRADIENTS] + entry[at.WEIGHTS] * size
@@ -200,9 +217,9 @@ def gradient(
         )
     else:
         product(
-            source + low * size, 1, input_stride, delta, delta_stride, target, stride,
-            high - low, n_out, rows, target if add else places[at.ZEROS], stride if add else 0, 0,
-            minus_infinity,
+            source + low * size, _NEXT, input_stride, delta, delta_stride, target, stride,
+            high - low, n_out, rows, target if add else zeros, stride if add else _NOTHING,
+            _NOTHING, minus_infinity,
         )  # fmt: skip
 
 

@@ -53,6 +53,17 @@ def size_of(typingctx, real):
 
 
 @intrinsic
+def address_of(typingctx, array):
+    """Address of an array's first number, as int64."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        return builder.ptrtoint(data, I64)
+
+    return types.int64(array), codegen
+
+
+@intrinsic
 def load(typingctx, address, like):
     """The number at an address, of the type of `like`."""
     real = like
@@ -160,6 +171,130 @@ def dot(typingctx, a, b, vectors, like):
         return builder.call(function, args[:3])
 
     return real(types.int64, types.int64, types.int64, real), codegen
+
+
+@intrinsic
+def row_dots(typingctx, a, a_row, rows, w, vectors, shift, out):
+    """out[r] = shift + Σ a[r, k] w[k] over whole vectors: a layer of one output (N1).
+
+    Parameters
+    ----------
+    a, a_row, rows : int64
+        Address of A, distance of its rows, and how many.
+    w, vectors : int64
+        Address of w and its length in vectors.
+    shift : float32 or float64
+        Start of each sum; its type is the type of all numbers.
+    out : int64
+        Address of the results (written), beside each other.
+    """
+    real = shift
+    together = 8  # rows that share each vector of w, and hide each other's latency
+
+    def emit(builder, a, a_row, rows, w, vectors, shift, out):
+        b = builder
+        a, w, out = (_pointer(b, address, real) for address in (a, w, out))
+        zero = Vector.constant(b, 0.0, real)
+
+        def dots(first, n):
+            starts = [b.gep(a, [b.mul(b.add(first, I64(i)), a_row)]) for i in range(n)]
+            with Loop(b, vectors, [zero.value] * n) as step:
+                at = b.mul(step.index, I64(lanes(real)))
+                factor = Vector.load(b, b.gep(w, [at]), real)
+                step.next = [
+                    factor.times_plus(Vector.load(b, b.gep(start, [at]), real), zero.like(x)).value
+                    for start, x in zip(starts, step.values, strict=True)
+                ]
+            for i, x in enumerate(step.values):
+                total = b.fadd(zero.like(x).sum(), shift)
+                b.store(total, b.gep(out, [b.add(first, I64(i))]), align=real.bitwidth // 8)
+
+        groups = b.sdiv(rows, I64(together))
+        done = b.mul(groups, I64(together))
+        with Loop(b, groups) as group:
+            dots(b.mul(group.index, I64(together)), together)
+        with Loop(b, b.sub(rows, done)) as rest:
+            dots(b.add(done, rest.index), 1)
+
+    def codegen(context, builder, signature, args):
+        kinds = [I64] * 5 + [llvm_real(real), I64]
+        function = emit_function(builder, _name("row_dots", real), ir.VoidType(), kinds, emit)
+        builder.call(function, args)
+        return _void(context)
+
+    return types.void(*[types.int64] * 5, real, types.int64), codegen
+
+
+@intrinsic
+def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors, like):
+    """c = start + Σ a[k] B[k, :] over the rows of B: a gradient's bias, and the last layer's.
+
+    Parameters
+    ----------
+    a, a_step : int64
+        Address of the weights of the rows and their distance (0: the same for all).
+    b, b_step, shared : int64
+        Address of B, distance of its rows, and how many.
+    start, c, vectors : int64
+        Addresses of what is added and of the result (written), and their length in vectors.
+    like : float32 or float64
+        Gives the type.
+    """
+    real = like
+    partial = 4  # sums side by side, of every fourth row, hide the latency of the FMA
+
+    def emit(builder, a, a_step, b, b_step, shared, start, c, vectors):
+        ir_ = builder
+        a, b, start, c = (_pointer(ir_, address, real) for address in (a, b, start, c))
+        zero = Vector.constant(ir_, 0.0, real)
+
+        def add_row(k, column, sums):
+            factor = Vector.broadcast(
+                ir_, ir_.load(ir_.gep(a, [ir_.mul(k, a_step)]), align=real.bitwidth // 8), real
+            )
+            row = ir_.add(ir_.mul(k, b_step), column)
+            return [
+                factor.times_plus(
+                    Vector.load(ir_, ir_.gep(b, [ir_.add(row, I64(j * lanes(real)))]), real),
+                    zero.like(x),
+                ).value
+                for j, x in enumerate(sums)
+            ]
+
+        def columns(first, n):
+            column = ir_.mul(first, I64(lanes(real)))
+            rounds = ir_.sdiv(shared, I64(partial))
+            with Loop(ir_, rounds, [zero.value] * (n * partial)) as step:
+                k = ir_.mul(step.index, I64(partial))
+                step.next = []
+                for p in range(partial):
+                    sums = step.values[p * n : (p + 1) * n]
+                    step.next += add_row(ir_.add(k, I64(p)), column, sums)
+            s = [[zero.like(x) for x in step.values[p * n : (p + 1) * n]] for p in range(partial)]
+            total = [((s[0][j] + s[1][j]) + (s[2][j] + s[3][j])).value for j in range(n)]
+            done = ir_.mul(rounds, I64(partial))
+            with Loop(ir_, ir_.sub(shared, done), total) as rest:
+                rest.next = add_row(ir_.add(done, rest.index), column, rest.values)
+            for j, x in enumerate(rest.values):
+                at = ir_.add(column, I64(j * lanes(real)))
+                (Vector.load(ir_, ir_.gep(start, [at]), real) + zero.like(x)).store(
+                    ir_.gep(c, [at])
+                )
+
+        groups = ir_.sdiv(vectors, I64(TILE_VECTORS))
+        done = ir_.mul(groups, I64(TILE_VECTORS))
+        with Loop(ir_, groups) as group:
+            columns(ir_.mul(group.index, I64(TILE_VECTORS)), TILE_VECTORS)
+        with Loop(ir_, ir_.sub(vectors, done)) as rest:
+            columns(ir_.add(done, rest.index), 1)
+
+    def codegen(context, builder, signature, args):
+        name = _name("weighted_row_sum", real)
+        function = emit_function(builder, name, ir.VoidType(), [I64] * 8, emit)
+        builder.call(function, args[:8])
+        return _void(context)
+
+    return types.void(*[types.int64] * 8, real), codegen
 
 
 #: Rows of the tiles that a panel is covered with: {6, 4, 1} cover any number of rows with at most
@@ -320,13 +455,16 @@ def transpose_block(typingctx, source, source_row, target, target_row, like):
 __all__ = [
     "TILE_ROWS",
     "TILE_VECTORS",
+    "address_of",
     "dot",
     "elementwise",
     "lanes_of",
     "load",
     "panel",
+    "row_dots",
     "row_tiles",
     "size_of",
     "store",
     "transpose_block",
+    "weighted_row_sum",
 ]

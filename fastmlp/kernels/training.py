@@ -11,8 +11,11 @@ from fastmlp.kernels.activations import LOGISTIC, activate
 from fastmlp.kernels.backprop import backward, descend, forward
 from fastmlp.kernels.jit import entry, phase
 from fastmlp.kernels.loss import apply_cross_entropy
+from fastmlp.kernels.simd import address_of
 from fastmlp.kernels.tasks import claim, enter, finish, wait_for
 from fastmlp.kernels.vectors import BLOCK
+
+_LOGISTIC = np.int64(LOGISTIC)  # a plain number would be a type of its own to Numba
 
 
 @phase
@@ -33,7 +36,7 @@ def _rows_task(
     count = (rows + BLOCK - 1) // BLOCK * BLOCK
     apply_cross_entropy(
         count,
-        (logit.ctypes.data, target.ctypes.data, weight.ctypes.data, delta.ctypes.data, loss.ctypes.data),
+        (address_of(logit), address_of(target), address_of(weight), address_of(delta), address_of(loss)),
         (limits[0], limits[1]),
     )  # fmt: skip
     for r in range(rows):
@@ -108,7 +111,7 @@ def run(
             forward(network, places, csr, order, start, rows_here, slot, scratch[thread, 0], one)
             if mode == at.PROBABILITIES:
                 count = (rows_here + BLOCK - 1) // BLOCK * BLOCK
-                activate(LOGISTIC, scratch[thread, 0].ctypes.data, count, one)
+                activate(_LOGISTIC, address_of(scratch[thread, 0]), count, one)
             for r in range(rows_here):
                 result[start + r] = scratch[thread, 0, r]
         elif scales[batch] == 0.0:
