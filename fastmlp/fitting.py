@@ -51,10 +51,14 @@ class FitResult:
 
 
 def shuffled(order: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
-    """Permute the rows' order, with the draws of scikit-learn's shuffle of that order."""
-    permutation = np.arange(len(order), dtype=np.int64)
-    rng.shuffle(permutation)
-    return order[permutation]
+    """Permute the rows' order, with the draws of scikit-learn's shuffle of that order.
+
+    That one shuffles the positions and takes the order at them; shuffling the order itself makes
+    the same swaps.
+    """
+    order = order.copy()
+    rng.shuffle(order)
+    return order
 
 
 def all_finite(parameters: Parameters) -> bool:
