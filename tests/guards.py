@@ -1,0 +1,66 @@
+"""Arrays within guard zones: memory around them that no kernel may write to.
+
+The zones hold a NaN of a rare bit pattern. A write there is seen because the bits change; a read
+shows up in a result, which becomes NaN.
+"""
+
+import numpy as np
+
+#: Numbers on either side: more than the widest tile and one vector hold.
+MARGIN = 96
+
+_NAN = {4: 0x7FC5A5A5, 8: 0x7FFC5A5A5A5A5A5A}
+
+
+def bits(array):
+    """The numbers of a contiguous array as unsigned integers."""
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def untouched(size, dtype):
+    """A flat array of guard values."""
+    memory = np.empty(size, dtype)
+    if memory.dtype.kind == "f":
+        bits(memory)[...] = _NAN[memory.dtype.itemsize]
+    else:
+        memory.view(np.uint8)[...] = 0x5A
+    return memory
+
+
+class Guarded:
+    """A copy of `values`, rows `row` numbers apart, in the middle of guard zones.
+
+    What lies between the rows is guarded as well. `shift` moves it by single numbers.
+    """
+
+    def __init__(self, values, row=None, shift=0):
+        values = np.atleast_2d(values)
+        rows, columns = values.shape
+        self.row = columns if row is None else row
+        assert self.row >= columns
+        self.memory = untouched(rows * self.row + 2 * MARGIN + shift, values.dtype)
+        start = MARGIN + shift
+        body = self.memory[start : start + rows * self.row]
+        self.array = body.reshape(rows, self.row)[:, :columns]
+        self.array[...] = values
+        self.address = self.memory.ctypes.data + start * values.dtype.itemsize
+        self._before = bits(self.memory).copy()
+        self._start = start
+
+    def check(self, rows=0, columns=0):
+        """Assert that nothing but the first columns of the first rows has been written."""
+        now = bits(self.memory).copy()
+        for k in range(rows):
+            begin = self._start + k * self.row
+            now[begin : begin + columns] = self._before[begin : begin + columns]
+        np.testing.assert_array_equal(now, self._before)
+
+    def check_all_but_the_array(self):
+        """Assert that nothing outside the array has been written."""
+        self.check(*self.array.shape)
+
+
+def check_unchanged(*guarded):
+    """Assert that nothing has been written to any of them."""
+    for one in guarded:
+        one.check()
