@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
 from fastmlp.kernels import fields as at
-from fastmlp.kernels.optimizers import ADAM, NESTEROV, NONE, SGD
+from fastmlp.kernels.optimizers import N_CONSTANTS, NONE
 from fastmlp.kernels.tasks import CONTROL_SIZE
 from fastmlp.kernels.training import run
-from fastmlp.kernels.vectors import BLOCK
-from fastmlp.network import Network, Parameters, padded
+from fastmlp.network import Network, Parameters
+from fastmlp.optimizer import Optimizer, OptimizerState
 from fastmlp.rows import Rows
 from fastmlp.threads import available_threads, run_together
+from fastmlp.workspace import Workspace, aligned_zeros, weight_segments
+
+__all__ = ["Engine", "Optimizer", "OptimizerState", "Parameters"]
 
 #: Rows of a prediction's block: its activations stay in cache, and its buffers stay small.
 _PREDICTION_ROWS = 192
@@ -23,68 +25,14 @@ _PREDICTION_ROWS = 192
 #: cache lines costs more than it gains.
 _WORK_PER_THREAD = 100_000
 
+#: The same for a prediction, where a thread more costs its start.
+_PREDICTION_WORK_PER_THREAD = 1_000_000
+
 #: Longest time that a compiled call should take, so that an interrupt is served soon.
 _SLICE_SECONDS = 0.2
 
 #: Rows that one pass of the full gradient takes at a time: memory stays that of a minibatch.
 _GRADIENT_BATCH = 2048
-
-_CACHE_LINE = 64
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """Which update is made, and its constants (see `kernels.optimizers`)."""
-
-    solver: str = "adam"
-    momentum: float = 0.9
-    nesterov: bool = True
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-
-    @property
-    def code(self) -> int:
-        if self.solver == "adam":
-            return ADAM
-        # Without momentum, Nesterov's step is the plain one.
-        return NESTEROV if self.nesterov and self.momentum > 0 else SGD
-
-    @property
-    def n_moments(self) -> int:
-        """Arrays that it carries from one update to the next."""
-        return 2 if self.solver == "adam" else 1
-
-    def constants(self) -> list[float]:
-        """In the order of `kernels.optimizers`."""
-        rest_1, rest_2 = 1.0 - self.beta_1, 1.0 - self.beta_2
-        return [self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, self.epsilon]
-
-    def rates(self, learning_rate: float, first_step: int, n_steps: int) -> np.ndarray:
-        """Rates of the updates first_step, first_step + 1, …: Adam's hold its bias correction."""
-        if self.solver != "adam":
-            return np.full(n_steps, learning_rate)
-        t = np.arange(first_step, first_step + n_steps)
-        return learning_rate * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
-
-
-@dataclass
-class OptimizerState:
-    """What an optimizer carries from one epoch to the next, laid out like the parameters.
-
-    step : number of updates made (Adam's t). moments : velocity, or Adam's first and second moment.
-    """
-
-    step: int
-    moments: list[Parameters]
-
-
-def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin on a cache line: a vector of 64 bytes then never crosses one."""
-    size = int(np.prod(shape))
-    room = np.zeros(size * dtype.itemsize + _CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % _CACHE_LINE
-    return room[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
 
 
 class Engine:
@@ -103,10 +51,7 @@ class Engine:
         self._most_threads = available_threads(n_threads)
         self._parameters = aligned_zeros(network.size, network.dtype)
         self._places = np.zeros(at.N_PLACES, np.int64)
-        self._settings = np.zeros(at.N_SETTINGS, np.int64)
-        self._zeros = aligned_zeros(max(network.strides), network.dtype)
-        self._one = np.ones(1, network.dtype)
-        self._stale = True
+        self._places[at.PARAMETERS] = self._parameters.ctypes.data
         eps = float(np.finfo(network.dtype).eps)
         # A probability is clipped to [eps, 1 − eps] in the type that it is computed in.
         largest = float(network.dtype.type(1) - network.dtype.type(eps))
@@ -150,28 +95,36 @@ class Engine:
         optimizer : Optimizer
             Update and constants; its moments start at 0.
         """
-        network = self.network
-        dtype, size = network.dtype, network.size
+        dtype, size = self.network.dtype, self.network.size
         self._check_rows(rows)
-        self._rows, self._batch_size, self._optimizer = rows, batch_size, optimizer
+        self._rows, self._optimizer, self._alpha = rows, optimizer, float(alpha)
         self._targets = np.ascontiguousarray(targets, dtype)
-        if self._targets.shape != (rows.n_samples,):
-            raise ValueError(f"targets must have shape ({rows.n_samples},).")
         self._weight_of_row = sample_weight
         weights = np.empty(0) if sample_weight is None else sample_weight
         self._sample_weight = np.ascontiguousarray(weights, dtype)
-        if self._sample_weight.size not in (0, rows.n_samples):
-            raise ValueError(f"sample_weight must have shape ({rows.n_samples},).")
-        self._alpha = float(alpha)
+        for name, array in (("targets", targets), ("sample_weight", sample_weight)):
+            if array is not None and np.shape(array) != (rows.n_samples,):
+                raise ValueError(f"{name} must have shape ({rows.n_samples},).")
         self._constants = np.array([alpha, *optimizer.constants()], dtype)
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
         self._gradients = aligned_zeros(size, dtype)
-        self._transposes = aligned_zeros(max(1, network.transposed_size), dtype)
-        self._row_squares = np.zeros(network.n_rows)
+        self._transposes = aligned_zeros(self.network.transposed_size, dtype)
+        self._row_squares = np.zeros(self.network.n_rows)
+        self._zeros = aligned_zeros(max(self.network.strides), dtype)
+        self._one = np.ones(1, dtype)
         self._step = 0
         self._stale = True
+        for place, buffer in (
+            (at.GRADIENTS, self._gradients),
+            (at.MOMENT_1, self._moments[0]),
+            (at.MOMENT_2, self._moments[-1]),
+            (at.TRANSPOSES, self._transposes),
+            (at.ZEROS, self._zeros),
+            (at.ONE, self._one),
+        ):
+            self._places[place] = buffer.ctypes.data
+        rows.write_places(self._places)
         self._plan(batch_size)
-        self._slice = 1
 
     def _check_rows(self, rows: Rows) -> None:
         if rows.n_features != self.network.widths[0]:
@@ -181,41 +134,23 @@ class Engine:
             )
 
     def _plan(self, batch_size: int) -> None:
-        """Buffers of a minibatch, and its tasks."""
-        network = self.network
-        dtype = network.dtype
-        work = batch_size * sum(a * b for a, b in network.shapes()) * 2
-        self._n_threads = max(1, min(self._most_threads, work // _WORK_PER_THREAD, batch_size // 8))
-        row_units = self._n_threads
-        unit_rows = -(-batch_size // row_units)
-        self._segments = weight_segments(network, self._n_threads)
-        table = network.table.copy()
-        offset = 0
-        for layer, stride in enumerate(network.strides):
-            if layer == 0 and self._rows.array is None:
-                continue  # sparse rows are never unpacked
-            table[layer, at.INPUT] = offset
-            offset += batch_size * stride
-        self._table = table
-        self._activations = aligned_zeros(max(1, offset), dtype)
-        self._deltas = aligned_zeros(max(1, offset), dtype)
-        self._scratch = aligned_zeros((row_units, 5, padded(unit_rows)), dtype)
-        self._output_delta = aligned_zeros(batch_size, dtype)
-        self._row_loss = aligned_zeros(batch_size, dtype)
-        places, settings = self._places, self._settings
-        places[at.PARAMETERS] = self._parameters.ctypes.data
-        places[at.GRADIENTS] = self._gradients.ctypes.data
-        places[at.MOMENT_1] = self._moments[0].ctypes.data
-        places[at.MOMENT_2] = self._moments[-1].ctypes.data
-        places[at.TRANSPOSES] = self._transposes.ctypes.data
-        places[at.ACTIVATIONS] = self._activations.ctypes.data
-        places[at.DELTAS] = self._deltas.ctypes.data
-        places[at.ZEROS] = self._zeros.ctypes.data
-        places[at.ONE] = self._one.ctypes.data
-        self._rows.write_places(places)
-        settings[at.BATCH_SIZE] = batch_size
-        settings[at.ROW_UNITS], settings[at.UNIT_ROWS] = row_units, unit_rows
-        settings[at.WEIGHT_UNITS] = self._n_threads
+        """Buffers and tasks of a minibatch."""
+        self._batch_size = batch_size
+        work = 2 * batch_size * sum(a * b for a, b in self.network.shapes())
+        n_threads = min(self._most_threads, work // _WORK_PER_THREAD, batch_size // 8)
+        self._n_threads = max(1, n_threads)
+        self._segments = weight_segments(self.network, self._n_threads)
+        self._workspace = Workspace(
+            self.network,
+            batch_size,
+            self._n_threads,
+            -(-batch_size // self._n_threads),
+            dense=self._rows.array is not None,
+            backward=True,
+        )
+        self._workspace.write_places(self._places)
+        self._batches: tuple[np.ndarray, ...] | None = None
+        self._slice = 1
 
     def _refresh(self) -> None:
         """Derive transposed copies and row norms from weights that were set from outside."""
@@ -234,6 +169,20 @@ class Engine:
                 target = self._transposes[start : start + n_out * stride].reshape(n_out, stride)
                 target[:, :n_in] = coefs.T
         self._stale = False
+
+    def _minibatches(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First position, number of rows, and 1 / Σ weights (0: left out) of each minibatch."""
+        if self._batches is not None and self._batches[0][-1] + self._batches[1][-1] == len(order):
+            starts, sizes, scales = self._batches
+        else:
+            starts = np.arange(0, len(order), self._batch_size)
+            sizes = np.diff(np.append(starts, len(order)))
+            scales = 1.0 / sizes
+            self._batches = starts, sizes, scales
+        if self._weight_of_row is not None:
+            totals = np.add.reduceat(self._weight_of_row[order], starts, dtype=np.float64)
+            scales = np.divide(1.0, totals, out=np.zeros(len(starts)), where=totals > 0)
+        return starts, sizes, scales
 
     def train_epoch(self, order: np.ndarray, learning_rate: float) -> float:
         """One pass over the rows named by `order` in minibatches; returns the mean loss.
@@ -257,48 +206,45 @@ class Engine:
         weights are those of whole minibatches whenever Python runs.
         """
         order = self._checked_order(order, self._rows)
-        n = len(order)
-        starts = np.arange(0, n, self._batch_size)
-        sizes = np.diff(np.append(starts, n))
-        if self._weight_of_row is None:
-            totals = sizes.astype(np.float64)
-        else:
-            totals = np.add.reduceat(self._weight_of_row[order], starts, dtype=np.float64)
-        used = totals > 0
-        scales = np.divide(1.0, totals, out=np.zeros(len(starts)), where=used)
+        starts, sizes, scales = self._minibatches(order)
+        used = scales > 0
         steps = np.cumsum(used)
-        rates = np.zeros(len(starts))
-        rates[used] = self._optimizer.rates(learning_rate, self._step + 1, int(steps[-1]))
+        rates = self._optimizer.rates(learning_rate, np.maximum(self._step + steps, 1))
         self._refresh()
         losses = np.zeros((len(starts), 2))
-        batch = 0
+        batch, step = 0, self._step
         while batch < len(starts):
             end = min(batch + self._slice, len(starts))
             started = time.perf_counter()
             part = slice(batch, end)
-            rows = order[starts[batch] : starts[end] if end < len(starts) else n]
+            rows = order[starts[batch] : starts[end - 1] + sizes[end - 1]]
             self._run(at.TRAIN, rows, losses[part], rates[part], scales[part])
-            self._step += int(used[part].sum())
+            self._step = step + int(steps[end - 1])
             seconds = (time.perf_counter() - started) / (end - batch)
             self._slice = max(1, int(min(_SLICE_SECONDS / max(seconds, 1e-9), 8 * (end - batch))))
             batch = end
-        if not used.any():
-            return 0.0
-        # batch loss · rows = (Σ weighted losses + ½ α ‖W‖²) / Σ weights · rows
-        per_batch = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales
-        return float((per_batch * sizes)[used].sum() / sizes[used].sum())
+        # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
+        totals = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales * sizes
+        return float(totals.sum() / max(1, sizes @ used))
 
     def _run(
-        self, mode: int, order: np.ndarray, losses: np.ndarray, rates: np.ndarray, scales: np.ndarray
+        self,
+        mode: int,
+        order: np.ndarray,
+        losses: np.ndarray,
+        rates: np.ndarray,
+        scales: np.ndarray,
     ) -> None:
-        settings = self._settings
-        settings[at.MODE], settings[at.N_BATCHES], settings[at.N_ROWS] = mode, len(losses), len(order)
-        settings[at.OPTIMIZER] = NONE if mode == at.GRADIENT else self._optimizer.code
+        work = self._workspace
+        optimizer = NONE if mode == at.GRADIENT else self._optimizer.code
+        settings = _settings(
+            mode, len(losses), self._batch_size, len(order), work, work.n_units, optimizer
+        )
         run_together(
-            run, self._n_threads, np.zeros(CONTROL_SIZE, np.int64), settings.copy(), self._places,
-            self._table, self._segments, self._rows.csr, order, self._targets, self._sample_weight,
-            self._scratch, self._output_delta, self._row_loss, self._row_squares, losses, rates,
-            scales, self._limits, self._constants, self._output_delta[:0],
+            run, self._n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, self._places,
+            work.table, self._segments, self._rows.csr, order, self._targets, self._sample_weight,
+            work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
+            scales, self._limits, self._constants, work.output_delta[:0],
         )  # fmt: skip
 
     def get_moments(self) -> OptimizerState:
@@ -316,14 +262,12 @@ class Engine:
     def loss_and_gradient(self) -> tuple[float, Parameters]:
         """Mean loss over all rows with its L2 term, and its gradient (for L-BFGS)."""
         n = self._rows.n_samples
-        order = np.arange(n)
         if self._batch_size != min(n, _GRADIENT_BATCH):
-            self._batch_size = min(n, _GRADIENT_BATCH)
-            self._plan(self._batch_size)
+            self._plan(min(n, _GRADIENT_BATCH))
         self._refresh()
         n_batches = -(-n // self._batch_size)
         losses, ones = np.zeros((n_batches, 2)), np.ones(n_batches)
-        self._run(at.GRADIENT, order, losses, ones, ones)
+        self._run(at.GRADIENT, np.arange(n), losses, ones, ones)
         total = n if self._weight_of_row is None else float(self._weight_of_row.sum())
         coefs, intercepts = self.network.unpack(self._gradients)
         weights, _ = self.get_parameters()
@@ -350,59 +294,47 @@ class Engine:
 
     def _predict(self, mode: int, rows: Rows, order: np.ndarray | None) -> np.ndarray:
         self._check_rows(rows)
-        network = self.network
+        dtype = self.network.dtype
         order = np.empty(0, np.int64) if order is None else self._checked_order(order, rows)
-        n = rows.n_samples if order.size == 0 else order.size
-        result = np.empty(n, network.dtype)
+        n = order.size or rows.n_samples
+        result = np.empty(n, dtype)
         block = min(n, _PREDICTION_ROWS)
         n_blocks = -(-n // block)
-        work = n * sum(a * b for a, b in network.shapes())
-        n_threads = max(1, min(self._most_threads, work // (10 * _WORK_PER_THREAD), n_blocks))
-        table = network.table.copy()
-        offset = 0
-        for layer, stride in enumerate(network.strides):
-            table[layer, at.INPUT] = offset
-            offset += n_threads * block * stride
-        activations = aligned_zeros(offset, network.dtype)
-        places, settings = self._places.copy(), self._settings.copy()
-        places[at.PARAMETERS] = self._parameters.ctypes.data
-        places[at.ACTIVATIONS] = activations.ctypes.data
+        work = n * sum(a * b for a, b in self.network.shapes())
+        n_threads = min(self._most_threads, work // _PREDICTION_WORK_PER_THREAD, n_blocks)
+        n_threads = max(1, n_threads)
+        space = Workspace(
+            self.network, n_threads * block, n_threads, block,
+            dense=rows.array is not None, backward=False,
+        )  # fmt: skip
+        places = self._places.copy()
+        space.write_places(places)
         rows.write_places(places)
-        settings[at.MODE], settings[at.N_BATCHES], settings[at.N_ROWS] = mode, n_blocks, n
-        settings[at.BATCH_SIZE] = settings[at.UNIT_ROWS] = block
-        settings[at.ROW_UNITS], settings[at.WEIGHT_UNITS] = 1, 0
-        none = np.empty(0)
+        settings = _settings(mode, n_blocks, block, n, space, 0, NONE)
+        settings[at.ROW_UNITS] = 1
+        nothing = np.empty(0)
         run_together(
-            run, n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, places, table,
-            np.empty((0, 4), np.int64), rows.csr, order, result[:0], result[:0],
-            np.zeros((n_threads, 5, padded(block)), network.dtype), result[:0], result[:0], none,
-            none.reshape(0, 2), none, none, self._limits, np.zeros(7, network.dtype), result,
+            run, n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
+            np.empty((0, 4), np.int64), rows.csr, order, result[:0], result[:0], space.scratch,
+            result[:0], result[:0], nothing, nothing.reshape(0, 2), nothing, nothing,
+            self._limits, np.zeros(1 + N_CONSTANTS, dtype), result,
         )  # fmt: skip
         return result
 
 
-def weight_segments(network: Network, n_units: int) -> np.ndarray:
-    """Phase 2 in n_units units of equal work: rows (unit, layer, first row, last row + 1).
-
-    A unit may hold parts of several layers; a part begins on a whole block, because the transpose
-    that follows the update goes block by block.
-    """
-    pieces = []  # (work, layer, first, end), as fine as they can be cut
-    for layer, entry in enumerate(network.table):
-        rows, n_out = int(entry[at.ROWS]), int(entry[at.N_OUT])
-        step = BLOCK if 0 < layer < network.n_layers - 1 else 2
-        columns = n_out if rows > 1 or layer < network.n_layers - 1 else int(entry[at.N_IN])
-        for first in range(0, rows, step):
-            end = min(first + step, rows)
-            pieces.append(((end - first) * padded(columns), layer, first, end))
-    total = sum(work for work, *_ in pieces)
-    segments: list[list[int]] = []
-    done = 0
-    for work, layer, first, end in pieces:
-        unit = min(n_units - 1, (2 * done + work) * n_units // (2 * total))
-        done += work
-        if segments and segments[-1][:2] == [unit, layer]:
-            segments[-1][3] = end
-        else:
-            segments.append([unit, layer, first, end])
-    return np.array(segments, np.int64)
+def _settings(
+    mode: int,
+    n_batches: int,
+    batch_size: int,
+    n_rows: int,
+    work: Workspace,
+    weight_units: int,
+    optimizer: int,
+) -> np.ndarray:
+    """What one call does: an array of its own, because a late thread may still read it."""
+    settings = np.zeros(at.N_SETTINGS, np.int64)
+    settings[at.MODE], settings[at.N_BATCHES], settings[at.N_ROWS] = mode, n_batches, n_rows
+    settings[at.BATCH_SIZE], settings[at.OPTIMIZER] = batch_size, optimizer
+    settings[at.ROW_UNITS], settings[at.UNIT_ROWS] = work.n_units, work.unit_rows
+    settings[at.WEIGHT_UNITS] = weight_units
+    return settings

@@ -57,7 +57,9 @@ class Network:
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.activations) + 2 or self.widths[-1] != 1:
-            raise ValueError(f"No network has widths {self.widths}, activations {self.activations}.")
+            raise ValueError(
+                f"No network has widths {self.widths}, activations {self.activations}."
+            )
         if min(self.widths) < 1:
             raise ValueError(f"Widths must be positive, got {self.widths}.")
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -98,7 +100,10 @@ class Network:
             if not last:
                 entry[Field.ACTIVATION] = ACTIVATIONS[self.activations[layer]]
             if 0 < layer < self.n_layers - 1:
-                entry[Field.TRANSPOSED], entry[Field.TRANSPOSED_STRIDE] = transposed, self.strides[layer]
+                entry[Field.TRANSPOSED], entry[Field.TRANSPOSED_STRIDE] = (
+                    transposed,
+                    self.strides[layer],
+                )
                 transposed += padded(n_out) * self.strides[layer]
             elif last:
                 entry[Field.TRANSPOSED], entry[Field.TRANSPOSED_STRIDE] = -1, stride

@@ -124,7 +124,11 @@ def backward(network, places, output_delta, rows, buffer_row, one):
         a, delta = places[at.ACTIVATIONS] + place, places[at.DELTAS] + place
         if layer == last:
             # One output: the recursion is an outer product, a shared dimension of length 1.
-            source, source_stride, n_out = address_of(output_delta) + buffer_row * size, _NEXT, _NEXT
+            source, source_stride, n_out = (
+                address_of(output_delta) + buffer_row * size,
+                _NEXT,
+                _NEXT,
+            )
             transposed = places[at.PARAMETERS] + entry[at.WEIGHTS] * size
         else:
             source_stride = network[layer + 1, at.INPUT_STRIDE]

@@ -21,9 +21,8 @@ COUNT = 12
     UNIT_ROWS,
     WEIGHT_UNITS,
     OPTIMIZER,
-    SCRATCH_ROWS,
     N_SETTINGS,
-) = range(10)
+) = range(9)
 
 # `MODE`: what a call does with its rows.
 TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)

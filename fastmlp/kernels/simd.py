@@ -337,9 +337,7 @@ def _emit_tiles(builder, real, n_rows, n_vectors, count, p):
         with Loop(b, p["shared"], [*start, a_first, p["b"]]) as k:
             *sums, a_at, b_at = k.values
             right = [Vector.load(b, b.gep(b_at, [column]), real) for column in columns]
-            left = [
-                Vector.broadcast(b, b.load(b.gep(a_at, [offset])), real) for offset in offsets
-            ]
+            left = [Vector.broadcast(b, b.load(b.gep(a_at, [offset])), real) for offset in offsets]
             k.next = [
                 left[i].times_plus(right[j], right[j].like(x)).value
                 for (i, j), x in zip(cells, sums, strict=True)
@@ -361,7 +359,19 @@ def _emit_tiles(builder, real, n_rows, n_vectors, count, p):
     return tile.values[0]
 
 
-_PANEL = ("a", "a_row", "a_step", "b", "b_step", "c", "c_row", "shared", "start", "start_row", "gate")
+_PANEL = (
+    "a",
+    "a_row",
+    "a_step",
+    "b",
+    "b_step",
+    "c",
+    "c_row",
+    "shared",
+    "start",
+    "start_row",
+    "gate",
+)
 
 
 @intrinsic(prefer_literal=True)

@@ -72,9 +72,7 @@ def emit_function(builder, name, result, arguments, emit_body):
 
 def declare(module, name, result, arguments):
     """An external function or LLVM intrinsic by name (declare_intrinsic rejects vectors)."""
-    return module.globals.get(name) or ir.Function(
-        module, ir.FunctionType(result, arguments), name
-    )
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
 class Loop:

@@ -1,0 +1,61 @@
+"""The optimizer as the loop over epochs knows it: which update, its constants, its rates, its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmlp.kernels.optimizers import ADAM, NESTEROV, SGD
+from fastmlp.network import Parameters
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Which update is made, and its constants (see `kernels.optimizers`)."""
+
+    solver: str = "adam"
+    momentum: float = 0.9
+    nesterov: bool = True
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    @property
+    def code(self) -> int:
+        """Code of the update."""
+        if self.solver == "adam":
+            return ADAM
+        return NESTEROV if self.nesterov else SGD
+
+    @property
+    def n_moments(self) -> int:
+        """Arrays that it carries from one update to the next."""
+        return 2 if self.solver == "adam" else 1
+
+    def constants(self) -> list[float]:
+        """In the order of `kernels.optimizers`."""
+        rest_1, rest_2 = 1.0 - self.beta_1, 1.0 - self.beta_2
+        return [self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, self.epsilon]
+
+    def rates(self, learning_rate: float, steps: np.ndarray) -> np.ndarray:
+        """Rates of the updates of these numbers, from 1: Adam's hold its bias correction."""
+        if self.solver != "adam":
+            return np.full(len(steps), learning_rate)
+        return learning_rate * np.sqrt(1.0 - self.beta_2**steps) / (1.0 - self.beta_1**steps)
+
+
+@dataclass
+class OptimizerState:
+    """What an optimizer carries from one epoch to the next, laid out like the parameters.
+
+    Attributes
+    ----------
+    step : int
+        Number of updates made (Adam's t).
+    moments : list of (coefs, intercepts)
+        Velocity, or Adam's first and second moment.
+    """
+
+    step: int
+    moments: list[Parameters]
