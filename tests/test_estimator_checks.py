@@ -1,0 +1,69 @@
+"""scikit-learn's own checks of what an estimator must do, for each solver and dtype."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import pytest
+from sklearn.utils import estimator_checks
+from sklearn.utils._testing import assert_allclose_dense_sparse
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastmlp import MLPBinaryClassifier
+
+pytestmark = [
+    # The checks train with the default max_iter, on data of their own.
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+# These compare a fit with weights to one with repeated rows, to 1e-7. That is one rounding unit of
+# float32, in which a sum over repeated rows rounds otherwise than a product with their weight.
+TO_ONE_ROUNDING_UNIT = {
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+}
+
+
+ESTIMATORS = [
+    MLPBinaryClassifier(solver=solver, dtype=dtype)
+    for solver in ("adam", "sgd", "lbfgs")
+    for dtype in ("float64", "float32")
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_estimator_checks(estimator, check, monkeypatch):
+    if estimator.dtype == "float32" and check.func.__name__ in TO_ONE_ROUNDING_UNIT:
+        close = partial(assert_allclose_dense_sparse, rtol=1e-5, atol=1e-6)
+        monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", close)
+    if "array_api" in check.func.__name__:
+        return  # see below
+    check(estimator)
+
+
+def test_array_api_checks_with_numpy():
+    """Those that need a switch of scipy's, to be set before its import."""
+    code = textwrap.dedent(
+        """
+        from sklearn.utils.estimator_checks import estimator_checks_generator
+        from fastmlp import MLPBinaryClassifier
+
+        checks = list(estimator_checks_generator(MLPBinaryClassifier(max_iter=5)))
+        for estimator, check in checks:
+            if "array_api" in check.func.__name__:
+                check(estimator)
+        print(len(checks))
+        """
+    )
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
