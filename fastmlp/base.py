@@ -77,7 +77,7 @@ def _network(widths: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> 
     return Network(widths, (activation,) * (len(widths) - 2), dtype)
 
 
-class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
+class BinaryNetwork(BaseEstimator):
     """Trains a network and predicts with it, by the parameters that `MLPBinaryClassifier` takes."""
 
     hidden_layer_sizes: Any
@@ -184,8 +184,8 @@ class BinaryNetwork(BaseEstimator):  # type: ignore[misc]
             )
 
         for name in _SET_BY_EPOCHS:
-            vars(self).pop(name, None)
-        vars(self).update(
+            self.__dict__.pop(name, None)
+        self.__dict__.update(
             classes_=classes,
             coefs_=coefs,
             intercepts_=intercepts,

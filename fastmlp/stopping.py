@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,11 @@ class Plateau:
     tol: float
     patience: float
     higher_is_better: bool
-    best: float = np.nan
-    count: int = 0
+    best: float = field(init=False)
+    count: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        if np.isnan(self.best):
-            self.best = -np.inf if self.higher_is_better else np.inf
+        self.best = -np.inf if self.higher_is_better else np.inf
 
     def update(self, value: float) -> bool:
         """Take in the value of an epoch, and say whether it is the best so far.

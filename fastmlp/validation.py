@@ -55,7 +55,7 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
 
 
 def check_training_data(
-    estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
+    estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None, *, reset: bool
 ) -> tuple[Any, Array, NDArray[np.float64] | None]:
     """Check X, y and the weights of the rows.
 
@@ -202,7 +202,7 @@ def encode(y: Array, classes: Array, dtype: np.dtype[Any]) -> Array:
     """Encode labels as 0 and 1. A class that is alone is 0."""
     if len(classes) == 1:
         return np.zeros(len(y), dtype=dtype)
-    return (y == classes[1]).astype(dtype)
+    return np.asarray(y == classes[1], dtype=dtype)
 
 
 def check_fits_in(dtype: np.dtype[Any], X: Any) -> None:

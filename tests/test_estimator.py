@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from data import assert_same_parameters, laid_out, quietly, two_classes
 from naive import finite_differences, loss_and_gradients
+from sklearn import config_context
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import MinMaxScaler, scale
+from sklearn.utils._param_validation import InvalidParameterError
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
@@ -270,10 +272,10 @@ def test_early_stopping_with_strings():
 
 
 def test_partial_fit_meets_a_label_late():
-    model = MLPBinaryClassifier(random_state=0)
+    model = MLPBinaryClassifier(learning_rate_init=0.05, random_state=0)
     model.partial_fit([[1], [2], [3]], ["a", "a", "a"], classes=["b", "a"])
     assert model.classes_.tolist() == ["a", "b"]
-    for _ in range(300):
+    for _ in range(50):
         model.partial_fit([[4], [1]], ["b", "a"])
     assert model.score([[1], [4]], ["a", "b"]) == 1
 
@@ -311,6 +313,23 @@ def test_partial_fit_takes_changed_parameters():
     assert model._training_state["step"] == 3
     model.set_params(solver="adam").partial_fit(X, y)
     assert (model._training_state["solver"], model._training_state["step"]) == ("adam", 1)
+
+
+def test_partial_fit_after_early_stopping():
+    X, y = two_classes()
+    model = quietly(MLPBinaryClassifier(early_stopping=True, max_iter=2).fit, X, y)
+    model.set_params(early_stopping=False).partial_fit(X, y)
+    assert model.best_loss_ == model.loss_
+    assert model.validation_scores_ is None
+
+
+def test_parameters_go_unchecked_on_request():
+    X, y = two_classes()
+    model = MLPBinaryClassifier(tol=-1.0)
+    with config_context(skip_parameter_validation=True):
+        model.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(InvalidParameterError):
+        model.partial_fit(X, y)
 
 
 def test_partial_fit_is_absent_for_lbfgs():
