@@ -336,5 +336,6 @@ def _settings(
     settings[at.MODE], settings[at.N_BATCHES], settings[at.N_ROWS] = mode, n_batches, n_rows
     settings[at.BATCH_SIZE], settings[at.OPTIMIZER] = batch_size, optimizer
     settings[at.ROW_UNITS], settings[at.UNIT_ROWS] = work.n_units, work.unit_rows
+    settings[at.BLOCK_ROWS] = work.block_rows
     settings[at.WEIGHT_UNITS] = weight_units
     return settings

@@ -1,4 +1,4 @@
-"""The optimizer as the loop over epochs knows it: which update, its constants, its rates, its state."""
+"""The optimizer as the loop over epochs knows it: which update, constants, rates and state."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -45,7 +46,7 @@ def _no_csr(dtype: np.dtype) -> Csr:
     return np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64)
 
 
-def as_rows(X: np.ndarray | sparse.spmatrix, dtype: np.dtype) -> Rows:
+def as_rows(X: Any, dtype: np.dtype) -> Rows:
     """Rows of a validated X, read in place where kernels can.
 
     Parameters

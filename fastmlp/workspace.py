@@ -10,6 +10,12 @@ from fastmlp.network import Network, padded
 
 _CACHE_LINE = 64
 
+#: Rows of a task that go through forward and backward pass together, so that their activations are
+#: still in cache on the way back. Where the weights of a layer do not stay in a core's cache, all
+#: rows of a task go together instead, and share each reading of the weights.
+_BLOCK_ROWS = 96
+_WEIGHTS_IN_CACHE = 2**19
+
 #: Loss, δ⁽ᴸ⁾ and what they are made of: arrays of the output layer that a row unit works in.
 _OUTPUT_ARRAYS = 5
 
@@ -45,6 +51,8 @@ class Workspace:
 
     Attributes
     ----------
+    block_rows : int
+        Rows of a task that go through both passes together.
     table : ndarray of shape (n_layers, fields.COUNT)
         The network's, with the offsets of these buffers.
     activations, deltas, scratch, output_delta, row_loss : ndarray
@@ -63,6 +71,8 @@ class Workspace:
     ) -> None:
         dtype = network.dtype
         self.n_units, self.unit_rows = n_units, unit_rows
+        weights = max(int(e[at.ROWS]) * int(e[at.STRIDE]) for e in network.table) * dtype.itemsize
+        self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else unit_rows
         self.table = network.table.copy()
         offset = 0
         for layer, stride in enumerate(network.strides):
@@ -96,7 +106,7 @@ def weight_segments(network: Network, n_units: int) -> np.ndarray:
         rows = int(entry[at.ROWS])
         last = layer == network.n_layers - 1
         columns = int(entry[at.N_IN] if last else entry[at.N_OUT])
-        step = BLOCK if 0 < layer and not last else 2
+        step = BLOCK if layer > 0 and not last else 2
         for first in range(0, rows, step):
             end = min(first + step, rows)
             pieces.append(((end - first) * padded(columns), layer, first, end))

@@ -74,7 +74,8 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
         if layer == 0 and not is_sparse:
             gather(
                 places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN],
-                address_of(order) if order.size > 0 else _NOTHING, first, rows, n_in, source, stride, one,
+                address_of(order) if order.size > 0 else _NOTHING, first, rows, n_in, source,
+                stride, one,
             )  # fmt: skip
         if layer == last and is_sparse:
             sparse_logits(csr, order, first, rows, weights, bias, logits, size)
@@ -92,7 +93,8 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
         relu = entry[at.ACTIVATION] == RELU
         if is_sparse:
             sparse_forward(
-                csr, order, first, rows, weights, entry[at.STRIDE], bias, target, target_stride, size
+                csr, order, first, rows, weights, entry[at.STRIDE], bias, target, target_stride,
+                size,
             )  # fmt: skip
             if relu:
                 apply_relu(rows * target_stride, (target,), (zero,))
@@ -138,8 +140,8 @@ def backward(network, places, output_delta, rows, buffer_row, one):
         code = network[layer - 1, at.ACTIVATION]
         product(
             source, source_stride, _NEXT, transposed, entry[at.TRANSPOSED_STRIDE], delta, stride,
-            rows, entry[at.N_IN], n_out, places[at.ZEROS], _NOTHING, a if code == RELU else _NOTHING,
-            -one / (one - one),
+            rows, entry[at.N_IN], n_out, places[at.ZEROS], _NOTHING,
+            a if code == RELU else _NOTHING, -one / (one - one),
         )  # fmt: skip
         multiply_derivative(code, delta, a, rows * stride, one)
 

@@ -44,8 +44,10 @@ def _stamp() -> str:
 
 
 def folders() -> list[Path]:
-    """Where compiled code is looked for and kept, in order: NUMBA_CACHE_DIR if it is set, else the
-    package's own folder and the user's cache."""
+    """Where compiled code is looked for and kept, in order.
+
+    NUMBA_CACHE_DIR if it is set, else the package's own folder and the user's cache.
+    """
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / "fastmlp"]
     found = [Path(__file__).parent / "__pycache__"]
@@ -78,6 +80,7 @@ class KernelCache(_Cache):
 
     @property
     def cache_path(self) -> str | None:
+        """The first folder that is tried; None with the cache off."""
         return str(folders()[0]) if enabled() else None
 
     def _file_name(self, signature: Any, codegen: Any) -> str:

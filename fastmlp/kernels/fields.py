@@ -19,10 +19,11 @@ COUNT = 12
     N_ROWS,
     ROW_UNITS,
     UNIT_ROWS,
+    BLOCK_ROWS,
     WEIGHT_UNITS,
     OPTIMIZER,
     N_SETTINGS,
-) = range(9)
+) = range(10)
 
 # `MODE`: what a call does with its rows.
 TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)

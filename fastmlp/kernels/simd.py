@@ -12,11 +12,11 @@ from numba.extending import intrinsic
 from fastmlp.kernels.vectors import (
     I64,
     TILE_VECTORS,
+    Loop,
     Vector,
     emit_function,
     lanes,
     llvm_real,
-    Loop,
 )
 
 

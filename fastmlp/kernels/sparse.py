@@ -1,4 +1,4 @@
-"""CSR rows in the first layer: its product and its gradient touch only the entries that are there."""
+"""CSR rows in the first layer: product and gradient touch only the entries that are there."""
 
 import numpy as np
 

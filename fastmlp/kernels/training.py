@@ -36,7 +36,10 @@ def _rows_task(
     count = (rows + BLOCK - 1) // BLOCK * BLOCK
     apply_cross_entropy(
         count,
-        (address_of(logit), address_of(target), address_of(weight), address_of(delta), address_of(loss)),
+        (
+            address_of(logit), address_of(target), address_of(weight),
+            address_of(delta), address_of(loss),
+        ),
         (limits[0], limits[1]),
     )  # fmt: skip
     for r in range(rows):
@@ -90,6 +93,7 @@ def run(
     mode, batch_size, n_rows = settings[at.MODE], settings[at.BATCH_SIZE], settings[at.N_ROWS]
     row_units, weight_units = settings[at.ROW_UNITS], settings[at.WEIGHT_UNITS]
     unit_rows, optimizer = settings[at.UNIT_ROWS], settings[at.OPTIMIZER]
+    block_rows = settings[at.BLOCK_ROWS]
     units = row_units + weight_units
     n_tasks = settings[at.N_BATCHES] * units
     real = limits.dtype.type
@@ -122,10 +126,11 @@ def run(
             wait_for(control, batch * units)
             low = unit * unit_rows
             high = min(low + unit_rows, rows_here)
-            if low < high:
+            for first in range(low, high, block_rows):
                 _rows_task(
                     network, places, csr, order, targets, sample_weight, scratch[unit],
-                    output_delta, row_loss, start + low, high - low, low, limits, one,
+                    output_delta, row_loss, start + first, min(block_rows, high - first), first,
+                    limits, one,
                 )  # fmt: skip
             if unit == 0:
                 losses[batch, 1] = row_squares.sum()

@@ -121,10 +121,12 @@ class Vector:
     # -- making ----------------------------------------------------------------------------------
     @staticmethod
     def type(real):
+        """LLVM's type of a vector of `real`."""
         return ir.VectorType(llvm_real(real), lanes(real))
 
     @classmethod
     def broadcast(cls, builder, scalar, real):
+        """The vector whose lanes all hold a scalar."""
         undefined = ir.Constant(cls.type(real), ir.Undefined)
         first = builder.insert_element(undefined, scalar, I32(0))
         mask = ir.Constant(ir.VectorType(I32, lanes(real)), [0] * lanes(real))
@@ -132,18 +134,22 @@ class Vector:
 
     @classmethod
     def constant(cls, builder, number, real):
+        """The vector whose lanes all hold a number."""
         return cls(builder, ir.Constant(cls.type(real), [number] * lanes(real)), real)
 
     @classmethod
     def load(cls, builder, pointer, real):
+        """Read the vector at a pointer, which need not be aligned to it."""
         at = builder.bitcast(pointer, cls.type(real).as_pointer())
         return cls(builder, builder.load(at, align=real.bitwidth // 8), real)
 
     def store(self, pointer):
+        """Write the vector to a pointer."""
         at = self.builder.bitcast(pointer, self.value.type.as_pointer())
         self.builder.store(self.value, at, align=self.real.bitwidth // 8)
 
     def like(self, value):
+        """A vector of the same type with another LLVM value."""
         return Vector(self.builder, value, self.real)
 
     def _of(self, other):
@@ -187,16 +193,20 @@ class Vector:
         return self._intrinsic("fma", self._of(factor), self._of(addend))
 
     def sqrt(self):
+        """Square root."""
         return self._intrinsic("sqrt")
 
     def abs(self):
+        """Absolute value."""
         return self._intrinsic("fabs")
 
     def copysign(self, sign):
+        """Magnitude of self, sign of `sign`."""
         return self._intrinsic("copysign", sign)
 
     # -- choices: comparisons with NaN are false --------------------------------------------------
     def compare(self, operator, other):
+        """Mask of the lanes where the comparison holds."""
         return self.builder.fcmp_ordered(operator, self.value, self._of(other).value)
 
     def where(self, condition, otherwise):
@@ -218,9 +228,11 @@ class Vector:
         return ir.VectorType(ir.IntType(self.real.bitwidth), lanes(self.real))
 
     def bits(self):
+        """The lanes' bits as integers."""
         return self.builder.bitcast(self.value, self._integers())
 
     def integers(self, number):
+        """The integer vector whose lanes all hold a number."""
         return ir.Constant(self._integers(), [number] * lanes(self.real))
 
     def shuffled(self, other, order):
