@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.engine import Engine, Optimizer, OptimizerState
@@ -118,7 +117,7 @@ class BinaryNetwork(BaseEstimator):
         X = check_prediction_data(self, X)
         coefs, intercepts, widths = check_parameters(self.coefs_, self.intercepts_, X.shape[1])
         dtype = _dtype_of(coefs)
-        check_fits_in(dtype, X)
+        check_fits_in(dtype, X, "X")
         return self._engine(coefs, intercepts, widths, dtype), as_rows(X, dtype)
 
     def _engine(
@@ -145,8 +144,7 @@ class BinaryNetwork(BaseEstimator):
         """Train; if `going_on` and there are weights, from these."""
         going_on = going_on and hasattr(self, "coefs_")
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
-        X, y, weight = check_training_data(self, X, y, sample_weight, reset=not going_on)
-        classes: Array = unique_labels(y)
+        X, y, classes, weight = check_training_data(self, X, y, sample_weight, reset=not going_on)
         if hasattr(self, "classes_") and (going_on or one_epoch):
             check_labels(classes, self.classes_, warm_start=not one_epoch)
             classes = self.classes_
@@ -158,7 +156,9 @@ class BinaryNetwork(BaseEstimator):
             start = self._new_parameters((X.shape[1], *hidden, 1), X.dtype, rng)
         coefs, intercepts, widths = start
         dtype = _dtype_of(coefs)
-        check_fits_in(dtype, X)
+        check_fits_in(dtype, X, "X")
+        if weight is not None:
+            check_fits_in(dtype, weight, "sample_weight")
 
         by_epochs = self.solver in STOCHASTIC_SOLVERS
         working_dtype = dtype if by_epochs else FLOAT64

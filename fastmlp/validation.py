@@ -56,7 +56,7 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
 
 def check_training_data(
     estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None, *, reset: bool
-) -> tuple[Any, Array, NDArray[np.float64] | None]:
+) -> tuple[Any, Array, Array, NDArray[np.float64] | None]:
     """Check X, y and the weights of the rows.
 
     Parameters
@@ -76,6 +76,8 @@ def check_training_data(
     -------
     X : ndarray, CSR or CSC of one of `DTYPES_OF_X`
     y : ndarray of shape (n_samples,)
+    classes : ndarray of shape (1,) or (2,)
+        The labels in y, sorted.
     sample_weight : ndarray of float64 of shape (n_samples,), or None
 
     Raises
@@ -87,22 +89,25 @@ def check_training_data(
         If y mixes labels that have no order, as strings and None.
     """
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **CHECKS_OF_X)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     try:
-        y_type = type_of_target(y, input_name="y", raise_unknown=True)
+        # The distinct labels tell their type as well as all rows do, and are found only once.
+        labels = np.unique(y) if y.ndim == 1 else y
+        y_type = type_of_target(labels, input_name="y", raise_unknown=True)
     except TypeError as error:
         raise TypeError("y must hold labels that compare with one another.") from error
     if y_type != "binary":
         raise ValueError(
             f"Only binary classification is supported. The type of the target is {y_type}."
         )
-    y = column_or_1d(y, warn=True)
-    if sample_weight is None:
-        return X, y, None
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    # Older versions of scikit-learn let weights pass that are all 0.
-    if not weight.any():
-        raise ValueError("sample_weight must contain at least one non-zero number.")
-    return X, y, weight
+    weight = None
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        # Older versions of scikit-learn let weights pass that are all 0.
+        if not weight.any():
+            raise ValueError("sample_weight must contain at least one non-zero number.")
+    return X, y, unique_labels(labels), weight
 
 
 def check_prediction_data(estimator: Any, X: Any) -> Any:
@@ -205,25 +210,33 @@ def encode(y: Array, classes: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(y == classes[1], dtype=dtype)
 
 
-def check_fits_in(dtype: np.dtype[Any], X: Any) -> None:
-    """Check that the values of X are finite in the dtype that a network works in.
+def check_fits_in(dtype: np.dtype[Any], values: Any, name: str) -> None:
+    """Check that values are finite in the dtype that a network works in.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float32 or float64.
+    values : ndarray, CSR or CSC
+        Finite numbers.
+    name : str
+        What to call them in an error.
 
     Raises
     ------
     ValueError
-        If X holds a value that float32 cannot hold and `dtype` is float32.
+        If `dtype` is float32, and cannot hold one of the values.
     """
-    if dtype != np.float32 or X.dtype != np.float64:
+    if dtype != np.float32 or values.dtype != np.float64:
         return
-    values = X.data if scipy.sparse.issparse(X) else X
-    if values.size == 0:
-        return
+    if scipy.sparse.issparse(values):
+        values = values.data
     limit = float(np.finfo(np.float32).max)
-    # Two reductions read X twice but write nothing; abs() would copy it.
-    if values.max() > limit or values.min() < -limit:
+    # Two reductions read the values twice but write nothing; abs() would copy them.
+    if values.size and (values.max() > limit or values.min() < -limit):
         raise ValueError(
-            "Input X contains a value too large for dtype('float32'), in which this network works. "
-            "Scale X, or fit with dtype='float64'."
+            f"Input {name} contains a value too large for dtype('float32'), in which this network "
+            f"works. Scale {name}, or fit with dtype='float64'."
         )
 
 

@@ -327,6 +327,12 @@ def test_weights(weight, message, solver):
         MLPBinaryClassifier(solver=solver).fit(X, Y, sample_weight=weight)
 
 
+def test_weights_must_fit_into_float32():
+    weight = np.where(np.arange(60) == 3, 1e39, 1.0)
+    with pytest.raises(ValueError, match="Input sample_weight contains a value too large"):
+        MLPBinaryClassifier(dtype="float32").fit(X, Y, sample_weight=weight)
+
+
 def test_weights_of_the_rows_held_out():
     weight = np.zeros(60)
     weight[0] = 1
