@@ -23,7 +23,7 @@ _PREDICTION_ROWS = 192
 
 #: A thread more must have this many multiply-adds of a minibatch to do, or the handing over of
 #: cache lines costs more than it gains.
-_WORK_PER_THREAD = 100_000
+_WORK_PER_THREAD = 300_000
 
 #: The same for a prediction, where a thread more costs its start.
 _PREDICTION_WORK_PER_THREAD = 1_000_000

@@ -251,11 +251,15 @@ def descend(
     entry = network[layer]
     stride = entry[at.STRIDE]
     bias_size = stride if layer + 1 < network.shape[0] else BLOCK
+    # Entries of sparse rows are in no order that would find those of a block: one scan takes all.
+    gradient_rows = high - low if layer == 0 and csr[2].size > 0 else GRADIENT_ROWS
     for block in range(low, high, GRADIENT_ROWS):
         end = min(block + GRADIENT_ROWS, high)
-        gradient(
-            network, places, csr, output_delta, order, first, rows, layer, block, end, add, one
-        )
+        if (block - low) % gradient_rows == 0:
+            gradient(
+                network, places, csr, output_delta, order, first, rows, layer,
+                block, min(block + gradient_rows, high), add, one,
+            )  # fmt: skip
         if optimizer == NONE:
             continue
         start = (entry[at.WEIGHTS] + block * stride) * size
