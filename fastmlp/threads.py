@@ -28,6 +28,18 @@ def available_threads(n_threads: int | None) -> int:
     return int(numba.get_num_threads()) if n_threads is None else n_threads
 
 
+def _call_helpers(function: Callable[..., Any], n_helpers: int, arguments: tuple[Any, ...]) -> None:
+    global _pool, _pool_size
+    try:
+        if _pool is None or _pool_size < n_helpers:
+            _pool = ThreadPoolExecutor(n_helpers, thread_name_prefix="fastmlp")
+            _pool_size = n_helpers
+        for _ in range(n_helpers):
+            _pool.submit(function, *arguments)
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        pass
+
+
 def run_together(function: Callable[..., Any], n_threads: int, *arguments: Any) -> None:
     """Call a GIL-free compiled function that shares its work (see `kernels.tasks`) n_threads times.
 
@@ -36,17 +48,9 @@ def run_together(function: Callable[..., Any], n_threads: int, *arguments: Any) 
     own call, the work is still finished before the exception goes on, so that no helper is left
     writing to the buffers and the weights are whole.
     """
-    global _pool, _pool_size
-    if n_threads > 1:
-        try:
-            if _pool is None or _pool_size < n_threads - 1:
-                _pool = ThreadPoolExecutor(n_threads - 1, thread_name_prefix="fastmlp")
-                _pool_size = n_threads - 1
-            for _ in range(n_threads - 1):
-                _pool.submit(function, *arguments)
-        except RuntimeError:  # no more threads, or the interpreter is shutting down
-            pass
     try:
+        if n_threads > 1:
+            _call_helpers(function, n_threads - 1, arguments)
         function(*arguments)
     except BaseException:
         function(*arguments)

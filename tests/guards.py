@@ -4,6 +4,13 @@ The zones hold a NaN of a rare bit pattern. A write there is seen because the bi
 shows up in a result, which becomes NaN.
 """
 
+import ctypes
+import faulthandler
+import mmap
+import os
+import sys
+import warnings
+
 import numpy as np
 
 #: Numbers on either side: more than the widest tile and one vector hold.
@@ -64,3 +71,36 @@ def check_unchanged(*guarded):
     """Assert that nothing has been written to any of them."""
     for one in guarded:
         one.check()
+
+
+#: Memory that cannot be read needs mprotect, and the test that runs into it a process of its own.
+CAN_FENCE = sys.platform.startswith("linux")
+
+
+def fenced(size):
+    """`size` bytes that end where no memory can be read, and as many that begin after such."""
+    page = mmap.PAGESIZE
+    pages = -(-size // page)
+    room = mmap.mmap(-1, (pages + 2) * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    for fence in (start, start + (pages + 1) * page):
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), page, 0) != 0:
+            raise OSError("mprotect failed")
+    inside = np.frombuffer(room, np.uint8)[page : (pages + 1) * page]
+    return inside[-size:], inside[:size]
+
+
+def survives(function):
+    """Whether a forked process lives through function(); what it compiles is compiled before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside other threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            faulthandler.disable()
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
