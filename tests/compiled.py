@@ -31,6 +31,21 @@ def dot(a, b, vectors, like):
 
 
 @kernel
+def address_of(array):
+    return simd.address_of(array)
+
+
+@kernel
+def row_dots(a, a_row, rows, w, vectors, shift, out):
+    simd.row_dots(a, a_row, rows, w, vectors, shift, out)
+
+
+@kernel
+def weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, like):
+    simd.weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, like)
+
+
+@kernel
 def transpose_block(source, source_row, target, target_row, like):
     simd.transpose_block(source, source_row, target, target_row, like)
 

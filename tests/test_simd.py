@@ -126,6 +126,69 @@ def test_dot_reports_nan_wherever_it_is(dtype):
         assert np.isnan(compiled.dot(b.address, a.address, 7, dtype(1)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(0, 40),
+    vectors=st.integers(0, 9),
+    gap=st.integers(0, 20),
+    exact=st.booleans(),
+)
+def test_dots_of_many_rows(dtype, seed, rows, vectors, gap, exact):
+    rng = np.random.RandomState(seed)
+    n = vectors * lanes(dtype)
+    A, w = rng.randn(rows, n), rng.randn(n, 1)
+    A, w = ((np.round(4 * x) if exact else x).astype(dtype) for x in (A, w))
+    a, b = Guarded(A, row=n + gap, shift=1), Guarded(w.T, shift=2)
+    out = Guarded(np.zeros(rows, dtype), shift=3)
+    compiled.row_dots(a.address, a.row, rows, b.address, vectors, dtype(0.5), out.address)
+    check_unchanged(a, b)
+    out.check_all_but_the_array()
+    expected = (A.astype(np.float64) @ w.astype(np.float64) + 0.5)[:, 0]
+    bound = 0 if exact else product_error(A, w, np.full((rows, 1), 0.5))[:, 0]
+    assert (np.abs(out.array[0] - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shared=st.integers(0, 40),
+    vectors=st.integers(0, 11),
+    step=st.sampled_from([0, 1, 3]),
+    in_place=st.booleans(),
+    gap=st.integers(0, 20),
+    exact=st.booleans(),
+)
+def test_weighted_sum_of_rows(dtype, seed, shared, vectors, step, in_place, gap, exact):
+    rng = np.random.RandomState(seed)
+    n = vectors * lanes(dtype)
+    weight, B, start = rng.randn(1, max(1, shared)), rng.randn(shared, n), rng.randn(1, n)
+    weight, B, start = ((np.round(4 * x) if exact else x).astype(dtype) for x in (weight, B, start))
+    apart = np.zeros((1, weight.size * max(1, step)), dtype)
+    apart[:, :: max(1, step)] = weight
+    a, b = Guarded(apart, shift=1), Guarded(B, row=n + gap, shift=2)
+    s, c = Guarded(start, shift=3), Guarded(np.zeros_like(start), shift=4)
+    target = s if in_place else c
+    compiled.weighted_row_sum(
+        a.address, step, b.address, b.row, shared, s.address, target.address, vectors, dtype(1)
+    )
+    check_unchanged(a, b, c if in_place else s)
+    target.check_all_but_the_array()
+    factors = np.repeat(weight[:, :1], shared, axis=1) if step == 0 else weight[:, :shared]
+    expected = start + factors.astype(np.float64) @ B
+    bound = 0 if exact else product_error(factors, B, start)
+    assert (np.abs(target.array - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_address_of_an_array(dtype):
+    x = np.zeros((4, 6), dtype)
+    for part in (x, x[1:, 2:], x[::-1], x[:, 3]):
+        assert compiled.address_of(part) == part.ctypes.data
+
+
 # --- Elementwise loops ----------------------------------------------------------------------------
 
 

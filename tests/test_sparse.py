@@ -1,0 +1,196 @@
+"""CSR rows in the first layer: forward and gradient, with and without a hidden layer."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from guards import CAN_FENCE, Guarded, check_unchanged, fenced, survives
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_kernels import dense, product_error
+
+from fastmlp.kernels.jit import kernel
+from fastmlp.kernels.sparse import (
+    apply_fill,
+    apply_relu,
+    sparse_forward,
+    sparse_gradient,
+    sparse_logits,
+    sparse_output_gradient,
+)
+
+DTYPES = (np.float32, np.float64)
+
+
+@kernel
+def fill_and_relu(count, filled, value, rectified, zero):
+    apply_fill(count, (filled,), (value,))
+    apply_relu(count, (rectified,), (zero,))
+
+
+@kernel
+def first_layer_from_compiled(csr, order, n, weights, row, bias, z, gradient, delta, size):
+    sparse_forward(csr, order, 0, n, weights, row, bias, z, row, size)
+    sparse_gradient(csr, order, 0, n, gradient, row, 0, 1 << 30, delta, row, size)
+
+
+def random_csr(rng, n, features, dtype, density=0.3):
+    """Unsorted entries; some twice, some an explicit 0; some rows empty."""
+    counts = rng.binomial(features, density, n) * (rng.rand(n) < 0.8)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    indices = rng.randint(0, features, indptr[-1]).astype(np.int32)
+    data = rng.randint(-4, 5, indptr[-1]).astype(dtype)
+    return data, indices, indptr
+
+
+def rows_and_order(rng, n, ordered):
+    """An order (empty: none), the first position in it and how many rows follow."""
+    order = rng.randint(0, n, 2 * n) if ordered else np.empty(0, np.int64)
+    length = len(order) if ordered else n
+    first = rng.randint(length)
+    rows = rng.randint(length - first + 1)
+    chosen = (order if ordered else np.arange(n))[first : first + rows]
+    return order, first, rows, chosen
+
+
+any_case = {
+    "seed": st.integers(0, 2**32 - 1),
+    "n": st.integers(1, 20),
+    "features": st.integers(1, 40),
+    "ordered": st.booleans(),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(blocks=st.integers(1, 5), **any_case)
+def test_first_layer(dtype, blocks, seed, n, features, ordered):
+    # Whole numbers: sums are exact in any order.
+    rng = np.random.RandomState(seed)
+    csr = random_csr(rng, n, features, dtype)
+    order, first, rows, chosen = rows_and_order(rng, n, ordered)
+    X, width, size = dense(csr, features)[chosen], 16 * blocks, np.dtype(dtype).itemsize
+    weights = Guarded(rng.randint(-4, 5, (features, width)).astype(dtype), row=width + 16)
+    bias = Guarded(rng.randint(-4, 5, width).astype(dtype), shift=1)
+    z = Guarded(np.zeros((max(1, rows), width), dtype), shift=2)
+    sparse_forward(
+        csr, order, first, rows, weights.address, weights.row, bias.address, z.address, z.row, size
+    )
+    check_unchanged(weights, bias)
+    z.check(rows, width)
+    np.testing.assert_array_equal(z.array[:rows], X @ weights.array + bias.array)
+
+    delta = Guarded(rng.randint(-4, 5, (max(1, rows), width)).astype(dtype), shift=3)
+    before = rng.randint(-4, 5, (features, width)).astype(dtype)
+    gradient = Guarded(before, shift=4)
+    low, high = sorted(rng.randint(0, features + 1, 2))
+    sparse_gradient(
+        csr, order, first, rows, gradient.address, gradient.row, low, high, delta.address,
+        delta.row, size,
+    )  # fmt: skip
+    check_unchanged(delta)
+    gradient.check_all_but_the_array()
+    expected = before.copy()
+    expected[low:high] += (X.T @ delta.array[:rows])[low:high]
+    np.testing.assert_array_equal(gradient.array, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(**any_case)
+def test_without_a_hidden_layer(dtype, seed, n, features, ordered):
+    rng = np.random.RandomState(seed)
+    csr = random_csr(rng, n, features, dtype)
+    order, first, rows, chosen = rows_and_order(rng, n, ordered)
+    X, size = dense(csr, features)[chosen], np.dtype(dtype).itemsize
+    weights = Guarded(rng.randint(-4, 5, features).astype(dtype), shift=1)
+    bias = Guarded(np.array([2.5], dtype))
+    logits = Guarded(np.zeros(max(1, rows), dtype), shift=2)
+    sparse_logits(
+        csr, order, first, rows, weights.address, bias.address, logits.array[0], size
+    )  # fmt: skip
+    check_unchanged(weights, bias)
+    logits.check(1, rows)
+    np.testing.assert_array_equal(logits.array[0, :rows], X @ weights.array[0] + dtype(2.5))
+
+    delta = rng.randint(-4, 5, max(1, rows)).astype(dtype)
+    before = rng.randint(-4, 5, features).astype(dtype)
+    gradient = Guarded(before, shift=3)
+    sparse_output_gradient(csr, order, first, rows, gradient.address, delta, size)
+    gradient.check_all_but_the_array()
+    np.testing.assert_array_equal(gradient.array[0], before + X.T @ delta[:rows])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_from_compiled_code_with_rounded_numbers(dtype):
+    rng = np.random.RandomState(3)
+    data, indices, indptr = random_csr(rng, 30, 50, dtype)
+    csr = rng.randn(data.size).astype(dtype), indices, indptr
+    X, size = dense(csr, 50), np.dtype(dtype).itemsize
+    W, b, D = (rng.randn(*shape).astype(dtype) for shape in ((50, 32), (1, 32), (30, 32)))
+    weights, bias, delta = Guarded(W), Guarded(b), Guarded(D)
+    z, gradient = Guarded(np.zeros_like(D)), Guarded(np.zeros_like(W))
+    first_layer_from_compiled(
+        csr, np.empty(0, np.int64), 30, weights.address, 32, bias.address, z.address,
+        gradient.address, delta.address, size,
+    )  # fmt: skip
+    check_unchanged(weights, bias, delta)
+    z.check_all_but_the_array()
+    gradient.check_all_but_the_array()
+    assert (np.abs(z.array - (X.astype(float) @ W + b)) <= product_error(X, W, b)).all()
+    expected = X.T.astype(float) @ D
+    assert (np.abs(gradient.array - expected) <= product_error(X.T, D, np.zeros_like(W))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_of_the_gradient_do_not_depend_on_how_features_are_shared(dtype):
+    rng = np.random.RandomState(4)
+    data, indices, indptr = random_csr(rng, 40, 20, dtype)
+    csr = rng.randn(data.size).astype(dtype), indices, indptr
+    delta = Guarded(rng.randn(40, 16).astype(dtype))
+    whole, parts = (Guarded(np.zeros((20, 16), dtype)) for _ in range(2))
+    order, size = rng.permutation(40), np.dtype(dtype).itemsize
+    for gradient, cuts in ((whole, (0, 20)), (parts, (0, 1, 7, 8, 20))):
+        for low, high in pairwise(cuts):
+            sparse_gradient(
+                csr, order, 0, 40, gradient.address, 16, low, high, delta.address, 16, size
+            )
+    np.testing.assert_array_equal(whole.array, parts.array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fill_and_relu(dtype):
+    values = np.array([-1.5, -0.0, 0.0, 2.5, np.nan, np.inf, -np.inf, 1], dtype).repeat(4)
+    filled, rectified = Guarded(values, shift=1), Guarded(values, shift=2)
+    fill_and_relu(32, filled.address, dtype(7), rectified.address, dtype(0))
+    filled.check_all_but_the_array()
+    rectified.check_all_but_the_array()
+    np.testing.assert_array_equal(filled.array, 7)
+    np.testing.assert_array_equal(rectified.array[0], np.maximum(values, 0))
+
+
+def read_everything():
+    """Run the kernels on CSR arrays that end, or begin, where no memory can be read."""
+    x = random_csr(np.random.RandomState(5), 6, 9, np.float64)
+    for side in (0, 1):
+        csr = []
+        for array in x:
+            part = fenced(array.nbytes)[side].view(array.dtype)
+            part[...] = array
+            csr.append(part)
+        W, z, D = np.zeros((9, 16)), np.zeros((6, 16)), np.ones((6, 16))
+        none = np.empty(0, np.int64)
+        sparse_forward(
+            tuple(csr), none, 0, 6, W.ctypes.data, 16, D.ctypes.data, z.ctypes.data, 16, 8
+        )
+        sparse_gradient(tuple(csr), none, 0, 6, W.ctypes.data, 16, 0, 9, D.ctypes.data, 16, 8)
+
+
+@pytest.mark.skipif(not CAN_FENCE, reason="needs pages that cannot be read")
+def test_nothing_beyond_the_arrays_is_read():
+    rng = np.random.RandomState(6)
+    csr, x = random_csr(rng, 3, 4, np.float64), np.zeros((4, 16))
+    none, at = np.empty(0, np.int64), x.ctypes.data
+    sparse_forward(csr, none, 0, 3, at, 16, at, at, 16, 8)  # compiled here, not in the fork
+    sparse_gradient(csr, none, 0, 3, at, 16, 0, 0, at, 16, 8)
+    assert survives(read_everything)

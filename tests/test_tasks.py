@@ -1,0 +1,105 @@
+"""Threads that share a compiled call: each task is done once, and phases follow each other."""
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fastmlp.kernels import tasks
+from fastmlp.kernels.jit import kernel
+from fastmlp.kernels.tasks import CONTROL_SIZE, claim, enter, finish, wait_for
+
+
+@kernel
+def work(control, phases, width, times_done, early, inside, sum_of_phase, busy):
+    """`phases` phases of `width` tasks; a task adds up what all tasks of the phase before wrote.
+
+    A task that starts before an earlier phase is done is counted in `early`.
+    """
+    inside[enter(control)] += 1
+    n_tasks = phases * width
+    while True:
+        task = claim(control)
+        if task >= n_tasks:
+            break
+        phase = task // width
+        wait_for(control, phase * width)
+        for other in range(phase * width):
+            if times_done[other] != 1:
+                early[task] += 1
+        for _ in range(busy * (task % width)):  # tasks of one phase end at different times
+            times_done[task] ^= 2
+            times_done[task] ^= 2
+        total = 1
+        if phase > 0:
+            for other in range((phase - 1) * width, phase * width):
+                total += sum_of_phase[other]
+        sum_of_phase[task] = total % 1_000_003
+        times_done[task] += 1
+        finish(control)
+    wait_for(control, n_tasks)
+
+
+def run(n_threads, phases, width, busy=0):
+    """Let threads do the work; returns what each task and thread left behind."""
+    control = np.zeros(CONTROL_SIZE, np.int64)
+    times_done, early, sums = (np.zeros(phases * width, np.int64) for _ in range(3))
+    inside = np.zeros(64, np.int64)
+    arguments = (control, phases, width, times_done, early, inside, sums, busy)
+    threads = [threading.Thread(target=work, args=arguments) for _ in range(n_threads - 1)]
+    for thread in threads:
+        thread.start()
+    work(*arguments)
+    seen = times_done.copy()  # the caller is back: all must be done, whoever did it
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    return seen, times_done, early, inside, sums
+
+
+@pytest.mark.parametrize("n_threads", range(1, 9))
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (200, 1), (100, 3), (40, 8)])
+def test_every_task_once_and_phases_in_order(n_threads, shape):
+    phases, width = shape
+    for busy in (0, 300):
+        seen, times_done, early, inside, sums = run(n_threads, phases, width, busy)
+        np.testing.assert_array_equal(seen, 1)
+        np.testing.assert_array_equal(times_done, 1)
+        np.testing.assert_array_equal(early, 0)
+        np.testing.assert_array_equal(inside, np.arange(64) < n_threads)
+        np.testing.assert_array_equal(sums, run(1, phases, width)[-1])
+
+
+def test_a_thread_that_comes_late_finds_nothing_to_do():
+    control = np.zeros(CONTROL_SIZE, np.int64)
+    done = [np.zeros(6, np.int64) for _ in range(3)]
+    arguments = (control, 3, 2, done[0], done[1], np.zeros(64, np.int64), done[2], 0)
+    work(*arguments)
+    after = [array.copy() for array in done]
+    for _ in range(5):
+        work(*arguments)
+    for array, kept in zip(done, after, strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
+def test_a_wait_outlasts_any_number_of_spins():
+    control = np.zeros(CONTROL_SIZE, np.int64)
+    waited = threading.Event()
+
+    def wait():
+        wait_for(control, 1)
+        waited.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert not waited.wait(0.05)  # it gives up the interpreter and its time slice, and waits on
+    finish(control)
+    assert waited.wait(30)
+    thread.join()
+
+
+def test_counters_lie_in_cache_lines_of_their_own():
+    places = sorted((tasks.NEXT, tasks.DONE, tasks.INSIDE))
+    assert all(b - a >= 8 for a, b in pairwise(places))
+    assert places[-1] < CONTROL_SIZE
