@@ -288,7 +288,7 @@ def test_labels_of_training_that_goes_on():
 
 @pytest.mark.usefixtures("no_training")
 def test_early_stopping_needs_rows():
-    with pytest.raises(ValueError, match=r"least populated class.*\['True'\]"):
+    with pytest.raises(ValueError, match="least populated class"):
         MLPBinaryClassifier(early_stopping=True).fit(X[:4], [0, 0, 0, 1])
     model = MLPBinaryClassifier(early_stopping=True, validation_fraction=0.1)
     with pytest.raises(ValueError, match="The validation set is too small"):

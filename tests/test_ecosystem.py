@@ -241,10 +241,12 @@ def test_polars():
     labels = pl.Series("y", np.array(["no", "yes"])[Y])
     model = small().fit(frame, labels)
     assert_same_parameters(model, small().fit(X, np.array(["no", "yes"])[Y]))
-    assert model.feature_names_in_.tolist() == list("abcdef")
     assert model.score(frame, labels) > 0.8
-    with pytest.raises(ValueError, match="feature names"):
-        model.predict(frame.rename({"a": "z"}))
+    # Whether names are found depends on the versions of scikit-learn and polars.
+    if hasattr(LogisticRegression().fit(frame, labels), "feature_names_in_"):
+        assert model.feature_names_in_.tolist() == list("abcdef")
+        with pytest.raises(ValueError, match="feature names"):
+            model.predict(frame.rename({"a": "z"}))
 
 
 def test_mixed_columns():

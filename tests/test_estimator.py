@@ -271,6 +271,15 @@ def test_early_stopping_with_strings():
     assert model.best_validation_score_ > 0.5
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_one_class_of_strings(early_stopping):
+    X, _ = two_classes()
+    model = MLPBinaryClassifier(early_stopping=early_stopping, max_iter=3)
+    quietly(model.fit, X, ["yes"] * 60)
+    assert model.predict(X).tolist() == ["yes"] * 60
+    assert model.predict_proba(X).shape == (60, 2)
+
+
 def test_partial_fit_meets_a_label_late():
     model = MLPBinaryClassifier(learning_rate_init=0.05, random_state=0)
     model.partial_fit([[1], [2], [3]], ["a", "a", "a"], classes=["b", "a"])

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils._testing import assert_allclose_dense_sparse
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from fastmlp import MLPBinaryClassifier
 
@@ -33,7 +33,19 @@ ESTIMATORS = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+def name_of(value):
+    if isinstance(value, MLPBinaryClassifier):
+        return f"{value.solver}-{value.dtype}"
+    arguments = ",".join(f"{name}={setting}" for name, setting in value.keywords.items())
+    return f"{value.func.__name__}({arguments})"
+
+
+# parametrize_with_checks would do, but older versions of scikit-learn hand pytest a generator.
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [pair for estimator in ESTIMATORS for pair in estimator_checks_generator(estimator)],
+    ids=name_of,
+)
 def test_estimator_checks(estimator, check, monkeypatch):
     if estimator.dtype == "float32" and check.func.__name__ in TO_ONE_ROUNDING_UNIT:
         close = partial(assert_allclose_dense_sparse, rtol=1e-5, atol=1e-6)

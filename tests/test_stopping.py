@@ -86,7 +86,7 @@ def test_accuracy(weighted):
 
 def test_hold_out_refuses_what_it_cannot_split():
     rows, rng = NaiveRows(np.zeros((4, 1)), "f8"), np.random.RandomState(0)
-    with pytest.raises(ValueError, match=r"least populated class.*'True'"):
+    with pytest.raises(ValueError, match="least populated class"):
         hold_out(rows, np.array([0.0, 0, 0, 1]), None, 0.5, rng)
     with pytest.raises(ValueError, match=r"validation_fraction=0\.1 of 4 rows leaves 1"):
         hold_out(rows, np.zeros(4), None, 0.1, rng)
