@@ -12,6 +12,7 @@ from fastmlp.kernels.tasks import CONTROL_SIZE
 from fastmlp.kernels.training import run
 from fastmlp.network import Network, Parameters
 from fastmlp.optimizer import Optimizer, OptimizerState
+from fastmlp.pace import Pace
 from fastmlp.rows import Rows
 from fastmlp.threads import available_threads, run_together
 from fastmlp.workspace import Workspace, aligned_zeros, weight_segments
@@ -27,9 +28,6 @@ _WORK_PER_THREAD = 300_000
 
 #: The same for a prediction, where a thread more costs its start.
 _PREDICTION_WORK_PER_THREAD = 1_000_000
-
-#: Longest time that a compiled call should take, so that an interrupt is served soon.
-_SLICE_SECONDS = 0.2
 
 #: Rows that one pass of the full gradient takes at a time: memory stays that of a minibatch.
 _GRADIENT_BATCH = 2048
@@ -150,7 +148,7 @@ class Engine:
         )
         self._workspace.write_places(self._places)
         self._batches: tuple[np.ndarray, ...] | None = None
-        self._slice = 1
+        self._pace = Pace(self._n_threads)
 
     def _refresh(self) -> None:
         """Derive transposed copies and row norms from weights that were set from outside."""
@@ -214,14 +212,14 @@ class Engine:
         losses = np.zeros((len(starts), 2))
         batch, step = 0, self._step
         while batch < len(starts):
-            end = min(batch + self._slice, len(starts))
+            threads, longest = self._pace.next_call()
+            end = min(batch + longest, len(starts))
             started = time.perf_counter()
             part = slice(batch, end)
             rows = order[starts[batch] : starts[end - 1] + sizes[end - 1]]
-            self._run(at.TRAIN, rows, losses[part], rates[part], scales[part])
+            self._run(at.TRAIN, threads, rows, losses[part], rates[part], scales[part])
             self._step = step + int(steps[end - 1])
-            seconds = (time.perf_counter() - started) / (end - batch)
-            self._slice = max(1, int(min(_SLICE_SECONDS / max(seconds, 1e-9), 8 * (end - batch))))
+            self._pace.record(end - batch, time.perf_counter() - started)
             batch = end
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         totals = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales * sizes
@@ -230,6 +228,7 @@ class Engine:
     def _run(
         self,
         mode: int,
+        n_threads: int,
         order: np.ndarray,
         losses: np.ndarray,
         rates: np.ndarray,
@@ -241,7 +240,7 @@ class Engine:
             mode, len(losses), self._batch_size, len(order), work, work.n_units, optimizer
         )
         run_together(
-            run, self._n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, self._places,
+            run, n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, self._places,
             work.table, self._segments, self._rows.csr, order, self._targets, self._sample_weight,
             work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
             scales, self._limits, self._constants, work.output_delta[:0],
@@ -267,7 +266,7 @@ class Engine:
         self._refresh()
         n_batches = -(-n // self._batch_size)
         losses, ones = np.zeros((n_batches, 2)), np.ones(n_batches)
-        self._run(at.GRADIENT, np.arange(n), losses, ones, ones)
+        self._run(at.GRADIENT, self._n_threads, np.arange(n), losses, ones, ones)
         total = n if self._weight_of_row is None else float(self._weight_of_row.sum())
         coefs, intercepts = self.network.unpack(self._gradients)
         weights, _ = self.get_parameters()

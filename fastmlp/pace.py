@@ -1,0 +1,65 @@
+"""How many minibatches a compiled call takes, and with how many threads: from what calls took."""
+
+from __future__ import annotations
+
+#: Longest time that a compiled call should take, so that an interrupt is served soon.
+_SLICE_SECONDS = 0.2
+
+#: Training between two trials of another number of threads, and the length of a trial.
+_TRIAL_EVERY, _TRIAL_SECONDS = 0.25, 0.004
+
+#: A trial must be faster by this factor to be followed.
+_GAIN = 0.95
+
+#: Weight of the newest call in the running mean of the time of a minibatch.
+_NEWEST = 0.25
+
+
+class Pace:
+    """Chooses the length of the next call and its number of threads.
+
+    On a machine that is busy with other things, a thread that waits for a core holds up all others
+    at the end of each phase, and fewer threads are faster. So from time to time, for a few
+    milliseconds, half or twice the threads are tried, and kept if that is faster. The results of
+    training do not depend on it.
+
+    Parameters
+    ----------
+    most_threads : int
+        Threads to start with, and the most.
+    """
+
+    def __init__(self, most_threads: int) -> None:
+        self.most_threads = self.threads = most_threads
+        self._seconds: float | None = None  # of a minibatch, with self.threads
+        self._since_trial = 0.0
+        self._trial: int | None = None
+        self._fewer_next = True
+        self._longest = 1
+
+    def next_call(self) -> tuple[int, int]:
+        """Threads of the next call, and how many minibatches it may take."""
+        if self._seconds is None:
+            return self.threads, 1
+        if self.most_threads > 1 and self._since_trial >= _TRIAL_EVERY:
+            self._since_trial = 0.0
+            fewer = self.threads > 1 and (self._fewer_next or self.threads == self.most_threads)
+            self._trial = self.threads // 2 if fewer else min(2 * self.threads, self.most_threads)
+            self._fewer_next = not fewer
+        limit = _SLICE_SECONDS if self._trial is None else _TRIAL_SECONDS
+        longest = max(1, min(self._longest, int(limit / max(self._seconds, 1e-9))))
+        return self._trial or self.threads, longest
+
+    def record(self, n_batches: int, seconds: float) -> None:
+        """Take note that the call which `next_call` described took so long."""
+        each = seconds / n_batches
+        self._longest = 8 * n_batches if self._trial is None else self._longest
+        if self._trial is not None:
+            if self._seconds is None or each < _GAIN * self._seconds:
+                self.threads, self._seconds = self._trial, each
+            self._trial = None
+        elif self._seconds is None:
+            self._seconds = each
+        else:
+            self._seconds += _NEWEST * (each - self._seconds)
+        self._since_trial += seconds
