@@ -7,6 +7,7 @@ same epoch.
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.engine import Engine, OptimizerState, Parameters
+from fastmlp.kernels.permutation import permute
 from fastmlp.schedules import Constant
 from fastmlp.stopping import Plateau, Validation
 
@@ -57,7 +59,13 @@ def shuffled(order: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np
     the same swaps.
     """
     order = order.copy()
-    rng.shuffle(order)
+    bits = getattr(rng, "_bit_generator", None)
+    if bits is None or len(order) >= 2**32:
+        rng.shuffle(order)
+        return order
+    function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
+    with bits.lock:
+        permute(order, function, bits.ctypes.state_address)
     return order
 
 

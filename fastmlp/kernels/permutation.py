@@ -1,0 +1,58 @@
+"""The shuffle of NumPy's RandomState, compiled: the order of the rows is drawn every epoch."""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastmlp.kernels.jit import entry
+from fastmlp.kernels.vectors import I32, I64
+
+_AHEAD = 512
+
+
+@intrinsic
+def _next_uint32(typingctx, function, state):
+    """Call a bit generator's next_uint32(state), both given by their addresses."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(I32, [I64])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+
+    return types.uint32(types.int64, types.int64), codegen
+
+
+@entry
+def permute(order, next_uint32, state):
+    """Shuffle `order` with the draws and swaps of `RandomState.shuffle`.
+
+    From the last place down, each is swapped with a place drawn at or below it: the low bits of a
+    32-bit draw, drawn again while they exceed the place. Here a stretch of places is drawn ahead
+    without a branch on the outcome, and then swapped: so neither mispredicted branches nor, in a
+    large array, the way to memory is waited for one place at a time.
+
+    Parameters
+    ----------
+    order : (n,) int64
+        n < 2³²; written.
+    next_uint32, state : int64
+        Addresses of the bit generator's function and state; the caller holds its lock.
+    """
+    drawn = np.empty(_AHEAD + 1, np.int64)
+    place = order.size - 1
+    mask = 0
+    while mask < place:
+        mask = mask << 1 | 1
+    while place > 0:
+        while mask >> 1 >= place:
+            mask = mask >> 1
+        # As long as the mask stays the same: down to place mask >> 1, which takes fewer bits.
+        count = min(_AHEAD, place - (mask >> 1))
+        k = 0
+        while k < count:
+            drawn[k] = np.int64(_next_uint32(next_uint32, state)) & mask
+            k += np.int64(drawn[k] <= place - k)
+        for k in range(count):
+            other = drawn[k]
+            order[place - k], order[other] = order[other], order[place - k]
+        place -= count
