@@ -59,7 +59,15 @@ def folders() -> list[Path]:
     return found
 
 
+_warned = False
+
+
 def _warn(reason: object) -> None:
+    """Warn once a process; Python's own filter forgets, because compiling resets its registry."""
+    global _warned
+    if _warned:
+        return
+    _warned = True
     warnings.warn(
         f"fastmlp cannot keep compiled code, so every process compiles it again: {reason}. "
         "NUMBA_CACHE_DIR can name a folder for it.",
