@@ -51,7 +51,7 @@ def permute(order, next_uint32, state):
         k = 0
         while k < count:
             drawn[k] = np.int64(_next_uint32(next_uint32, state)) & mask
-            k += np.int64(drawn[k] <= place - k)
+            k += int(drawn[k] <= place - k)
         for k in range(count):
             other = drawn[k]
             order[place - k], order[other] = order[other], order[place - k]
