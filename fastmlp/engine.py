@@ -14,7 +14,7 @@ from fastmlp.network import Network, Parameters
 from fastmlp.optimizer import Optimizer, OptimizerState
 from fastmlp.pace import Pace
 from fastmlp.rows import Rows
-from fastmlp.threads import available_threads, run_together
+from fastmlp.threads import available_threads, compile_for, run_together
 from fastmlp.workspace import Workspace, aligned_zeros, weight_segments
 
 __all__ = ["Engine", "Optimizer", "OptimizerState", "Parameters"]
@@ -28,6 +28,12 @@ _WORK_PER_THREAD = 300_000
 
 #: The same for a prediction, where a thread more costs its start.
 _PREDICTION_WORK_PER_THREAD = 1_000_000
+
+#: A call that may take longer than this is left at an interrupt, instead of being finished.
+_LONG_SECONDS = 0.1
+
+#: Multiply-adds a second of a slow core: what a call takes at most, before one has been timed.
+_SLOW = 1e10
 
 #: Rows that one pass of the full gradient takes at a time: memory stays that of a minibatch.
 _GRADIENT_BATCH = 2048
@@ -96,10 +102,11 @@ class Engine:
         dtype, size = self.network.dtype, self.network.size
         self._check_rows(rows)
         self._rows, self._optimizer, self._alpha = rows, optimizer, float(alpha)
-        self._targets = np.ascontiguousarray(targets, dtype)
+        self._targets = np.require(targets, dtype, ("C", "A", "E", "W"))
         self._weight_of_row = sample_weight
         weights = np.empty(0) if sample_weight is None else sample_weight
-        self._sample_weight = np.ascontiguousarray(weights, dtype)
+        # Read-only arrays are types of their own to numba; the copy is of a number a row.
+        self._sample_weight = np.require(weights, dtype, ("C", "A", "E", "W"))
         for name, array in (("targets", targets), ("sample_weight", sample_weight)):
             if array is not None and np.shape(array) != (rows.n_samples,):
                 raise ValueError(f"{name} must have shape ({rows.n_samples},).")
@@ -134,7 +141,7 @@ class Engine:
     def _plan(self, batch_size: int) -> None:
         """Buffers and tasks of a minibatch."""
         self._batch_size = batch_size
-        work = 2 * batch_size * sum(a * b for a, b in self.network.shapes())
+        work = 2 * batch_size * self.network.multiply_adds
         n_threads = min(self._most_threads, work // _WORK_PER_THREAD, batch_size // 8)
         self._n_threads = max(1, n_threads)
         self._segments = weight_segments(self.network, self._n_threads)
@@ -149,6 +156,7 @@ class Engine:
         self._workspace.write_places(self._places)
         self._batches: tuple[np.ndarray, ...] | None = None
         self._pace = Pace(self._n_threads)
+        self._batch_seconds = 1.5 * work / _SLOW
 
     def _refresh(self) -> None:
         """Derive transposed copies and row norms from weights that were set from outside."""
@@ -200,8 +208,9 @@ class Engine:
 
         Notes
         -----
-        An epoch is cut into slices of at most about 0.2 s, between which interrupts are served. The
-        weights are those of whole minibatches whenever Python runs.
+        An epoch is cut into slices of at most about 0.2 s, between which interrupts are served. A
+        single minibatch that takes longer is left at an interrupt, and undone. So the weights are
+        those of whole minibatches whenever the caller's Python code runs.
         """
         order = self._checked_order(order, self._rows)
         starts, sizes, scales = self._minibatches(order)
@@ -210,20 +219,38 @@ class Engine:
         rates = self._optimizer.rates(learning_rate, np.maximum(self._step + steps, 1))
         self._refresh()
         losses = np.zeros((len(starts), 2))
-        batch, step = 0, self._step
+        batch = 0
         while batch < len(starts):
             threads, longest = self._pace.next_call()
             end = min(batch + longest, len(starts))
             started = time.perf_counter()
             part = slice(batch, end)
             rows = order[starts[batch] : starts[end - 1] + sizes[end - 1]]
-            self._run(at.TRAIN, threads, rows, losses[part], rates[part], scales[part])
-            self._step = step + int(steps[end - 1])
-            self._pace.record(end - batch, time.perf_counter() - started)
+            stoppable = end == batch + 1 and self._batch_seconds > _LONG_SECONDS
+            before = self._snapshot() if stoppable else None
+            numbers = losses[part], rates[part], scales[part]
+            try:
+                self._run(at.TRAIN, threads, rows, *numbers, stoppable)
+            except BaseException:
+                if before is not None:
+                    self._restore(before)
+                raise
+            seconds = time.perf_counter() - started
+            self._batch_seconds = seconds / (end - batch)
+            self._pace.record(end - batch, seconds)
             batch = end
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         totals = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales * sizes
         return float(totals.sum() / max(1, sizes @ used))
+
+    def _snapshot(self) -> tuple[int, list[np.ndarray]]:
+        return self._step, [array.copy() for array in (self._parameters, *self._moments)]
+
+    def _restore(self, snapshot: tuple[int, list[np.ndarray]]) -> None:
+        self._step, arrays = snapshot
+        for array, earlier in zip((self._parameters, *self._moments), arrays, strict=True):
+            array[...] = earlier
+        self._stale = True
 
     def _run(
         self,
@@ -233,18 +260,25 @@ class Engine:
         losses: np.ndarray,
         rates: np.ndarray,
         scales: np.ndarray,
+        stoppable: bool,
     ) -> None:
         work = self._workspace
         optimizer = NONE if mode == at.GRADIENT else self._optimizer.code
         settings = _settings(
             mode, len(losses), self._batch_size, len(order), work, work.n_units, optimizer
         )
-        run_together(
-            run, n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, self._places,
-            work.table, self._segments, self._rows.csr, order, self._targets, self._sample_weight,
+        arguments = (
+            np.zeros(CONTROL_SIZE, np.int64), settings, self._places, work.table,
+            self._segments, self._rows.csr, order, self._targets, self._sample_weight,
             work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
             scales, self._limits, self._constants, work.output_delta[:0],
         )  # fmt: skip
+        compile_for(run, arguments, self.network.dtype)
+        try:
+            run_together(run, n_threads, *arguments, stoppable=stoppable)
+        finally:  # an interrupt is raised when the work is done, or is then undone
+            if mode == at.TRAIN:
+                self._step += int(np.count_nonzero(scales))
 
     def get_moments(self) -> OptimizerState:
         """A copy of the optimizer's state."""
@@ -266,7 +300,8 @@ class Engine:
         self._refresh()
         n_batches = -(-n // self._batch_size)
         losses, ones = np.zeros((n_batches, 2)), np.ones(n_batches)
-        self._run(at.GRADIENT, self._n_threads, np.arange(n), losses, ones, ones)
+        long = 3 * n * self.network.multiply_adds > _LONG_SECONDS * _SLOW
+        self._run(at.GRADIENT, self._n_threads, np.arange(n), losses, ones, ones, long)
         total = n if self._weight_of_row is None else float(self._weight_of_row.sum())
         coefs, intercepts = self.network.unpack(self._gradients)
         weights, _ = self.get_parameters()
@@ -299,7 +334,7 @@ class Engine:
         result = np.empty(n, dtype)
         block = min(n, _PREDICTION_ROWS)
         n_blocks = -(-n // block)
-        work = n * sum(a * b for a, b in self.network.shapes())
+        work = n * self.network.multiply_adds
         n_threads = min(self._most_threads, work // _PREDICTION_WORK_PER_THREAD, n_blocks)
         n_threads = max(1, n_threads)
         space = Workspace(
@@ -312,12 +347,14 @@ class Engine:
         settings = _settings(mode, n_blocks, block, n, space, 0, NONE)
         settings[at.ROW_UNITS] = 1
         nothing = np.empty(0)
-        run_together(
-            run, n_threads, np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
+        arguments = (
+            np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
             np.empty((0, 4), np.int64), rows.csr, order, result[:0], result[:0], space.scratch,
             result[:0], result[:0], nothing, nothing.reshape(0, 2), nothing, nothing,
             self._limits, np.zeros(1 + N_CONSTANTS, dtype), result,
         )  # fmt: skip
+        compile_for(run, arguments, dtype)
+        run_together(run, n_threads, *arguments, stoppable=work > _LONG_SECONDS * _SLOW)
         return result
 
 

@@ -74,6 +74,11 @@ class Network:
         return list(zip(self.widths[:-1], self.widths[1:], strict=True))
 
     @cached_property
+    def multiply_adds(self) -> int:
+        """What the matrix products of one row's forward pass cost."""
+        return sum(n_in * n_out for n_in, n_out in self.shapes())
+
+    @cached_property
     def strides(self) -> list[int]:
         """Distance between rows of the activations of each layer's input."""
         return [row_stride(width, self.dtype) for width in self.widths[:-1]]

@@ -46,6 +46,25 @@ def _no_csr(dtype: np.dtype) -> Csr:
     return np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64)
 
 
+class _Address:
+    """Memory as NumPy takes it over, by its array interface."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def _plain(array: np.ndarray, dtype: type | np.dtype) -> np.ndarray:
+    """The numbers of an array in a contiguous, aligned array of `dtype`, shared if it is one.
+
+    To numba a read-only array (what joblib hands to its workers) is another type, for which it
+    would compile everything anew. Kernels only read here, so they may see it as any other array.
+    """
+    array = np.require(array, dtype, ("C", "A", "E"))
+    return array if array.flags.writeable else np.asarray(_Address(array))
+
+
 def as_rows(X: Any, dtype: np.dtype) -> Rows:
     """Rows of a validated X, read in place where kernels can.
 
@@ -63,9 +82,9 @@ def as_rows(X: Any, dtype: np.dtype) -> Rows:
     if sparse.issparse(X):
         matrix = X.tocsr()
         csr = (
-            np.ascontiguousarray(matrix.data, dtype),
-            np.ascontiguousarray(matrix.indices, np.int32),
-            np.ascontiguousarray(matrix.indptr, np.int64),
+            _plain(matrix.data, dtype),
+            _plain(matrix.indices, np.int32),
+            _plain(matrix.indptr, np.int64),
         )
         return Rows(n_samples, n_features, None, csr)
     try:

@@ -1,57 +1,209 @@
-"""Threads that help with a compiled call, and how many of them are worth their start."""
+"""Threads that share a compiled call: how many, and what an interrupt or a fork means to them.
+
+Python serves signals in its main thread, and only while that thread runs Python code. So what may
+take long, a compilation or a call that cannot be cut into slices, runs in another thread, and the
+main thread waits for it in Python.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from multiprocessing import process
 from typing import Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
+from numba.np.ufunc import parallel
 
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
+from fastmlp.kernels.tasks import INSIDE, LEFT, stop
+
+#: How often a waiting thread looks around; on Windows, a wait without a limit hears no Ctrl-C.
+_WAIT_SECONDS = 0.1
 
 
-def _forget_pool() -> None:
-    """After a fork the child has none of its parent's threads."""
-    global _pool, _pool_size
-    _pool, _pool_size = None, 0
+class _Helpers:
+    """Threads that are started once and take part in compiled calls where they are free."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="fastmlp")
+        self._free = threading.Semaphore(size)
+
+    def invite(self, work: Callable[[], None], count: int) -> None:
+        """Have up to `count` free helpers do the work too.
+
+        Nothing waits in a queue: it would keep the buffers of calls that ended long ago alive.
+        """
+        for _ in range(count):
+            if not self._free.acquire(blocking=False):
+                return
+            try:
+                self._threads.submit(self._help, work)
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                self._free.release()
+                return
+
+    def _help(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self._free.release()
+
+
+_helpers: _Helpers | None = None
+_compiled: set[tuple[Any, Any]] = set()
+_holds_compiler = False
+
+
+def _before_fork() -> None:
+    """Let a compilation in another thread end: the child would inherit its lock, locked."""
+    global _holds_compiler
+    global_compiler_lock.acquire()
+    _holds_compiler = True
+
+
+def _after_fork() -> None:
+    global _holds_compiler
+    if _holds_compiler:
+        _holds_compiler = False
+        global_compiler_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """The child has none of its parent's threads."""
+    global _helpers
+    _helpers = None
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
 
 
 def available_threads(n_threads: int | None) -> int:
-    """Threads that a call may use: `n_threads`, or numba's setting for the calling thread."""
-    return int(numba.get_num_threads()) if n_threads is None else n_threads
+    """Threads that a call may use: `n_threads`, or numba's setting for the calling thread.
+
+    In a worker of a pool of processes (of multiprocessing, of joblib's backend of that name, of
+    Dask) it is one, because the other workers have the other cores. NUMBA_NUM_THREADS, which loky
+    sets for its workers, comes before that.
+    """
+    if n_threads is not None:
+        return n_threads
+    if process.current_process().daemon and "NUMBA_NUM_THREADS" not in os.environ:
+        return 1
+    # Asking numba starts its threading layer, of which this package needs none. Unless somebody
+    # else has started it, the number is still what numba was configured with.
+    if getattr(parallel, "_is_initialized", True):
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
-def _call_helpers(function: Callable[..., Any], n_helpers: int, arguments: tuple[Any, ...]) -> None:
-    global _pool, _pool_size
+def _apart(work: Callable[[], None]) -> None:
+    """Have another thread do the work, so that an interrupt is served at once.
+
+    Signals go to the main thread; any other one does the work itself. The work goes on where its
+    caller is interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        work()
+        return
+    done = threading.Event()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
     try:
-        if _pool is None or _pool_size < n_helpers:
-            _pool = ThreadPoolExecutor(n_helpers, thread_name_prefix="fastmlp")
-            _pool_size = n_helpers
-        for _ in range(n_helpers):
-            _pool.submit(function, *arguments)
-    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        threading.Thread(target=run, name="fastmlp", daemon=True).start()
+    except RuntimeError:  # no more threads
+        work()
+        return
+    while not done.wait(_WAIT_SECONDS):
         pass
+    if errors:
+        raise errors[0]
 
 
-def run_together(function: Callable[..., Any], n_threads: int, *arguments: Any) -> None:
+def _compile(function: Any, signature: tuple[Any, ...]) -> None:
+    with global_compiler_lock:
+        # Where it infers types, numba has the warnings of the whole process go to a list of its
+        # own. Not here: that of an interrupted fit would get lost.
+        catch_warnings = WarningsFixer.catch_warnings
+        WarningsFixer.catch_warnings = lambda *_, **__: nullcontext()
+        try:
+            function.compile(signature)
+        finally:
+            WarningsFixer.catch_warnings = catch_warnings
+
+
+def compile_for(function: Any, arguments: tuple[Any, ...], variant: Any) -> None:
+    """Compile a function for the types of these arguments, unless `variant` has been before.
+
+    An interrupt does not wait for the compiler. What it has begun is there for a later call.
+    """
+    if (function, variant) in _compiled:
+        return
+    signature = tuple(map(numba.typeof, arguments))
+    _apart(partial(_compile, function, signature))
+    _compiled.add((function, variant))
+
+
+def run_together(
+    function: Callable[..., Any],
+    n_threads: int,
+    control: Any,
+    *arguments: Any,
+    stoppable: bool = False,
+) -> None:
     """Call a GIL-free compiled function that shares its work (see `kernels.tasks`) n_threads times.
 
     The calling thread takes part and does not depend on the others: where no helper can be started
-    or none comes in time, it does all the work. If an exception (an interrupt) arrives before its
-    own call, the work is still finished before the exception goes on, so that no helper is left
-    writing to the buffers and the weights are whole.
+    or none comes in time, it does all the work.
+
+    If an exception (an interrupt) arrives, no thread writes to the buffers when it goes on. The
+    work has then been finished, or, where it is `stoppable`, given up at any point of it.
     """
+    global _helpers
+    work = partial(function, control, *arguments)
     try:
         if n_threads > 1:
-            _call_helpers(function, n_threads - 1, arguments)
-        function(*arguments)
+            if _helpers is None or _helpers.size < n_threads - 1:
+                _helpers = _Helpers(n_threads - 1)
+            _helpers.invite(work, n_threads - 1)
+        if stoppable:
+            _apart(work)
+        else:
+            work()
     except BaseException:
-        function(*arguments)
+        _insist(partial(_give_up, control) if stoppable else work)
         raise
+
+
+def _give_up(control: Any) -> None:
+    """Stop a call, and wait until every thread has left it."""
+    stop(control)
+    while control[LEFT] < control[INSIDE]:
+        time.sleep(0.001)
+
+
+def _insist(work: Callable[[], None]) -> None:
+    """Do the work to its end, however often it is interrupted."""
+    while True:
+        try:
+            return work()
+        except KeyboardInterrupt:
+            continue

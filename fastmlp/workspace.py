@@ -16,6 +16,10 @@ _CACHE_LINE = 64
 _BLOCK_ROWS = 96
 _WEIGHTS_IN_CACHE = 2**19
 
+#: Multiply-adds of a forward pass that a block has at most, unless `_BLOCK_ROWS` rows are more: an
+#: interrupt is served between blocks.
+_BLOCK_WORK = 500_000_000
+
 #: Loss, δ⁽ᴸ⁾ and what they are made of: arrays of the output layer that a row unit works in.
 _OUTPUT_ARRAYS = 5
 
@@ -72,7 +76,8 @@ class Workspace:
         dtype = network.dtype
         self.n_units, self.unit_rows = n_units, unit_rows
         weights = max(int(e[at.ROWS]) * int(e[at.STRIDE]) for e in network.table) * dtype.itemsize
-        self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else unit_rows
+        most_rows = max(_BLOCK_ROWS, _BLOCK_WORK // network.multiply_adds)
+        self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else min(unit_rows, most_rows)
         self.table = network.table.copy()
         offset = 0
         for layer, stride in enumerate(network.strides):

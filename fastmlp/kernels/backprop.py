@@ -34,6 +34,7 @@ from fastmlp.kernels.sparse import (
     sparse_logits,
     sparse_output_gradient,
 )
+from fastmlp.kernels.tasks import stopped
 from fastmlp.kernels.vectors import BLOCK
 
 # A plain 0 or 1 would be a type of its own to Numba, and a kernel would be compiled for each.
@@ -231,13 +232,15 @@ def gradient(
 
 @phase
 def descend(
-    network, places, csr, output_delta, row_squares, order, first, rows, layer, low, high, add,
-    optimizer, alpha, scale, rate, constants, one,
+    control, network, places, csr, output_delta, row_squares, order, first, rows, layer, low, high,
+    add, optimizer, alpha, scale, rate, constants, one,
 ):  # fmt: skip
     """Gradient and update of a layer's stored rows low … high − 1, block by block (N9, N4).
 
     Parameters
     ----------
+    control : (CONTROL_SIZE,) int64 array
+        See `tasks`; a call that is stopped leaves the rest of the rows alone.
     add : bool
         Keep what the gradient buffer holds: the rows are one part of a larger sum.
     optimizer : int64
@@ -254,6 +257,8 @@ def descend(
     # Entries of sparse rows are in no order that would find those of a block: one scan takes all.
     gradient_rows = high - low if layer == 0 and csr[2].size > 0 else GRADIENT_ROWS
     for block in range(low, high, GRADIENT_ROWS):
+        if stopped(control):
+            break
         end = min(block + GRADIENT_ROWS, high)
         if (block - low) % gradient_rows == 0:
             gradient(

@@ -25,8 +25,10 @@ from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.vectors import I32, I64, declare
 
 #: Positions in the control array, each in a cache line of its own.
-NEXT, DONE, INSIDE = 0, 16, 32
-CONTROL_SIZE = 48
+NEXT, DONE, INSIDE, LEFT = 0, 16, 32, 48
+CONTROL_SIZE = 64
+#: More tasks than any call has: counters that are set to it end the call.
+_STOPPED = 1 << 62
 _SPINS = 2000
 
 
@@ -79,6 +81,20 @@ def _yield_slice(typingctx):
     return types.void(), codegen
 
 
+def stop(control):
+    """Have every thread leave the call soon, whatever is left to do; called from Python.
+
+    No task is claimed and none waited for from here on. What the call writes is then of no use.
+    """
+    control[NEXT] = control[DONE] = _STOPPED
+
+
+@kernel
+def stopped(control):
+    """Whether the call is to be left."""
+    return _load(control.ctypes.data + 8 * DONE) >= _STOPPED
+
+
 @kernel
 def claim(control):
     """Number of the next task (int64); control : (CONTROL_SIZE,) int64, zero before the first."""
@@ -95,6 +111,12 @@ def finish(control):
 def enter(control):
     """Number of this thread among those that entered the call, from 0."""
     return _add(control.ctypes.data + 8 * INSIDE, 1)
+
+
+@kernel
+def leave(control):
+    """Count one thread as out of the call."""
+    _add(control.ctypes.data + 8 * LEFT, 1)
 
 
 @kernel

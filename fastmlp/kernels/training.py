@@ -12,7 +12,7 @@ from fastmlp.kernels.backprop import backward, descend, forward
 from fastmlp.kernels.jit import entry, phase
 from fastmlp.kernels.loss import apply_cross_entropy
 from fastmlp.kernels.simd import address_of
-from fastmlp.kernels.tasks import claim, enter, finish, wait_for
+from fastmlp.kernels.tasks import claim, enter, finish, leave, stopped, wait_for
 from fastmlp.kernels.vectors import BLOCK
 
 _LOGISTIC = np.int64(LOGISTIC)  # a plain number would be a type of its own to Numba
@@ -102,6 +102,7 @@ def run(
     predicting = mode == at.LOGITS or mode == at.PROBABILITIES
     thread = enter(control)
     if predicting and thread >= scratch.shape[0]:
+        leave(control)
         return
     while True:
         task = claim(control)
@@ -127,6 +128,8 @@ def run(
             low = unit * unit_rows
             high = min(low + unit_rows, rows_here)
             for first in range(low, high, block_rows):
+                if stopped(control):
+                    break
                 _rows_task(
                     network, places, csr, order, targets, sample_weight, scratch[unit],
                     output_delta, row_loss, start + first, min(block_rows, high - first), first,
@@ -147,9 +150,10 @@ def run(
                     continue
                 layer, low, high = segments[k, 1], segments[k, 2], segments[k, 3]
                 descend(
-                    network, places, csr, output_delta, row_squares, order, start, rows_here,
-                    layer, low, high, mode == at.GRADIENT and batch > 0, optimizer, alpha, scale,
-                    rate, constants[1:], one,
+                    control, network, places, csr, output_delta, row_squares, order, start,
+                    rows_here, layer, low, high, mode == at.GRADIENT and batch > 0, optimizer,
+                    alpha, scale, rate, constants[1:], one,
                 )  # fmt: skip
         finish(control)
     wait_for(control, n_tasks)
+    leave(control)
