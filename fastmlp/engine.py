@@ -321,7 +321,7 @@ class Engine:
 
     def _checked_order(self, order: np.ndarray, rows: Rows) -> np.ndarray:
         """Row numbers as the kernels read them: none outside X, so that nothing is read there."""
-        order = np.ascontiguousarray(order, np.int64)
+        order = np.require(order, np.int64, ("C", "A", "E", "W"))
         if order.size and (order.min() < 0 or order.max() >= rows.n_samples):
             raise ValueError("order names rows that X does not have.")
         return order

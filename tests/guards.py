@@ -4,12 +4,14 @@ The zones hold a NaN of a rare bit pattern. A write there is seen because the bi
 shows up in a result, which becomes NaN.
 """
 
+import contextlib
 import ctypes
 import faulthandler
 import mmap
 import os
 import sys
 import warnings
+from unittest import mock
 
 import numpy as np
 
@@ -104,3 +106,45 @@ def survives(function):
         finally:
             os._exit(status)
     return os.waitpid(child, 0)[1] == 0
+
+
+class GuardedMemory:
+    """NumPy for a module under test: what it allocates with `zeros` and `empty` is guarded."""
+
+    def __init__(self):
+        self._zones = []
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def zeros(self, shape, dtype=np.float64):
+        """Zeros that begin on a cache line, between guard zones."""
+        dtype = np.dtype(dtype)
+        size, margin = int(np.prod(shape)) * dtype.itemsize, 8 * MARGIN
+        room = np.empty(size + 2 * margin + 128, np.uint8)
+        start = -room.ctypes.data % 64 + margin
+        kind = dtype if dtype.kind == "f" else np.dtype(np.int64)
+        before, after = room[start - margin : start], room[start + size : start + size + margin]
+        for zone in (before, after):
+            zone[...] = np.resize(untouched(1, kind).view(np.uint8), margin)
+            self._zones.append((zone, zone.copy()))
+        body = room[start : start + size].view(dtype).reshape(shape)
+        body[...] = 0
+        return body
+
+    empty = zeros
+
+    def check(self):
+        """Assert that no guard zone has been written to."""
+        assert self._zones
+        for zone, before in self._zones:
+            np.testing.assert_array_equal(zone, before)
+
+    def protect(self, *modules):
+        """A context in which these modules allocate here."""
+        stack = contextlib.ExitStack()
+        for module in modules:
+            stack.enter_context(mock.patch.object(module, "np", self))
+            if hasattr(module, "aligned_zeros"):
+                stack.enter_context(mock.patch.object(module, "aligned_zeros", self.zeros))
+        return stack
