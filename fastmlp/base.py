@@ -117,7 +117,7 @@ class BinaryNetwork(BaseEstimator):
         X = check_prediction_data(self, X)
         coefs, intercepts, widths = check_parameters(self.coefs_, self.intercepts_, X.shape[1])
         dtype = _dtype_of(coefs)
-        check_fits_in(dtype, X, "X")
+        check_fits_in(dtype, X)
         return self._engine(coefs, intercepts, widths, dtype), as_rows(X, dtype)
 
     def _engine(
@@ -156,9 +156,7 @@ class BinaryNetwork(BaseEstimator):
             start = self._new_parameters((X.shape[1], *hidden, 1), X.dtype, rng)
         coefs, intercepts, widths = start
         dtype = _dtype_of(coefs)
-        check_fits_in(dtype, X, "X")
-        if weight is not None:
-            check_fits_in(dtype, weight, "sample_weight")
+        check_fits_in(dtype, X)
 
         by_epochs = self.solver in STOCHASTIC_SOLVERS
         working_dtype = dtype if by_epochs else FLOAT64

@@ -102,15 +102,21 @@ class Engine:
         dtype, size = self.network.dtype, self.network.size
         self._check_rows(rows)
         self._rows, self._optimizer, self._alpha = rows, optimizer, float(alpha)
-        self._targets = np.require(targets, dtype, ("C", "A", "E", "W"))
-        self._weight_of_row = sample_weight
-        weights = np.empty(0) if sample_weight is None else sample_weight
-        # Read-only arrays are types of their own to numba; the copy is of a number a row.
-        self._sample_weight = np.require(weights, dtype, ("C", "A", "E", "W"))
         for name, array in (("targets", targets), ("sample_weight", sample_weight)):
             if array is not None and np.shape(array) != (rows.n_samples,):
                 raise ValueError(f"{name} must have shape ({rows.n_samples},).")
-        self._constants = np.array([alpha, *optimizer.constants()], dtype)
+        self._targets = np.require(targets, dtype, ("C", "A", "E", "W"))
+        weights = np.empty(0)
+        if sample_weight is not None:
+            # Weights and alpha times a power of two train the same network to the last bit. So the
+            # largest weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
+            exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
+            sample_weight = weights = np.ldexp(sample_weight, -exponent)
+            self._alpha = float(np.ldexp(self._alpha, -exponent))
+        self._weight_of_row = sample_weight
+        # Read-only arrays are types of their own to numba; the copy is of a number a row.
+        self._sample_weight = np.require(weights, dtype, ("C", "A", "E", "W"))
+        self._constants = np.array([self._alpha, *optimizer.constants()], dtype)
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
         self._gradients = aligned_zeros(size, dtype)
         self._transposes = aligned_zeros(self.network.transposed_size, dtype)

@@ -210,33 +210,30 @@ def encode(y: Array, classes: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(y == classes[1], dtype=dtype)
 
 
-def check_fits_in(dtype: np.dtype[Any], values: Any, name: str) -> None:
-    """Check that values are finite in the dtype that a network works in.
+def check_fits_in(dtype: np.dtype[Any], X: Any) -> None:
+    """Check that the numbers in X are finite in the dtype that a network works in.
 
     Parameters
     ----------
     dtype : dtype
         float32 or float64.
-    values : ndarray, CSR or CSC
+    X : ndarray, CSR or CSC
         Finite numbers.
-    name : str
-        What to call them in an error.
 
     Raises
     ------
     ValueError
-        If `dtype` is float32, and cannot hold one of the values.
+        If `dtype` is float32, and cannot hold one of the numbers.
     """
-    if dtype != np.float32 or values.dtype != np.float64:
+    if dtype != np.float32 or X.dtype != np.float64:
         return
-    if scipy.sparse.issparse(values):
-        values = values.data
+    values = X.data if scipy.sparse.issparse(X) else X
     limit = float(np.finfo(np.float32).max)
     # Two reductions read the values twice but write nothing; abs() would copy them.
     if values.size and (values.max() > limit or values.min() < -limit):
         raise ValueError(
-            f"Input {name} contains a value too large for dtype('float32'), in which this network "
-            f"works. Scale {name}, or fit with dtype='float64'."
+            "Input X contains a value too large for dtype('float32'), in which this network "
+            "works. Scale X, or fit with dtype='float64'."
         )
 
 

@@ -327,10 +327,17 @@ def test_weights(weight, message, solver):
         MLPBinaryClassifier(solver=solver).fit(X, Y, sample_weight=weight)
 
 
-def test_weights_must_fit_into_float32():
-    weight = np.where(np.arange(60) == 3, 1e39, 1.0)
-    with pytest.raises(ValueError, match="Input sample_weight contains a value too large"):
-        MLPBinaryClassifier(dtype="float32").fit(X, Y, sample_weight=weight)
+@pytest.mark.parametrize("exponent", [-1000, -140, 140, 1000])
+def test_weights_outside_float32_are_as_good_as_any(exponent):
+    weight = 1.0 + np.arange(60) % 3
+    settings = {"dtype": "float32", "random_state": 0, "max_iter": 5, "alpha": 0.0}
+    expected, model = (
+        quietly(MLPBinaryClassifier(**settings).fit, X, Y, sample_weight=np.ldexp(weight, e))
+        for e in (0, exponent)
+    )
+    assert model.loss_curve_ == expected.loss_curve_
+    for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_weights_of_the_rows_held_out():
