@@ -24,6 +24,7 @@ from fastmlp.initialization import initial_parameters
 from fastmlp.lbfgs import fit_lbfgs
 from fastmlp.network import Network
 from fastmlp.rows import Rows, as_rows
+from fastmlp.saving import opened, sealed
 from fastmlp.schedules import make_schedule
 from fastmlp.stopping import Plateau, accuracy, always_right, hold_out
 from fastmlp.validation import (
@@ -110,12 +111,22 @@ class BinaryNetwork(BaseEstimator):
     coefs_: list[Array]
     intercepts_: list[Array]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return sealed(super().__getstate__())
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(opened(state))
+
     def _inference(self, X: Any) -> tuple[Engine, Rows]:
         """Check X, and make the engine that predicts."""
         if "coefs_" not in vars(self):
             check_is_fitted(self)
         X = check_prediction_data(self, X)
-        coefs, intercepts, widths = check_parameters(self.coefs_, self.intercepts_, X.shape[1])
+        # One copy of all attributes, in one step: another thread may be fitting this estimator.
+        fitted = vars(self).copy()
+        coefs, intercepts, widths = check_parameters(
+            fitted["coefs_"], fitted["intercepts_"], X.shape[1]
+        )
         dtype = _dtype_of(coefs)
         check_fits_in(dtype, X)
         return self._engine(coefs, intercepts, widths, dtype), as_rows(X, dtype)

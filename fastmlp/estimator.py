@@ -399,9 +399,20 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         -------
         ndarray of shape (n_samples,)
             In the dtype of the weights.
+
+        Raises
+        ------
+        ValueError
+            If X is not as described, or so large that a logit cannot be computed.
         """
         engine, rows = self._inference(X)
-        return engine.logits(rows)
+        logits = engine.logits(rows)
+        if np.isnan(logits).any():
+            raise ValueError(
+                f"Input X and the weights overflow {logits.dtype}: the logit of "
+                f"{np.count_nonzero(np.isnan(logits))} row(s) is not a number. Scale X."
+            )
+        return logits
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,6 +20,7 @@ from fastmlp.engine import Engine, OptimizerState, Parameters
 from fastmlp.kernels.permutation import permute
 from fastmlp.schedules import Constant
 from fastmlp.stopping import Plateau, Validation
+from fastmlp.threads import compile_for
 
 Array = NDArray[Any]
 
@@ -64,8 +65,10 @@ def shuffled(order: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np
         rng.shuffle(order)
         return order
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
+    state = bits.ctypes.state_address
+    compile_for(permute, (order, function, state), None)
     with bits.lock:
-        permute(order, function, bits.ctypes.state_address)
+        permute(order, function, state)
     return order
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing import process
 from typing import Any
@@ -29,32 +30,36 @@ _WAIT_SECONDS = 0.1
 
 
 class _Helpers:
-    """Threads that are started once and take part in compiled calls where they are free."""
+    """Threads that are started once and take part in the newest calls when they are free."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="fastmlp")
-        self._free = threading.Semaphore(size)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._tokens = threading.Semaphore(size)
 
-    def invite(self, work: Callable[[], None], count: int) -> None:
-        """Have up to `count` free helpers do the work too.
-
-        Nothing waits in a queue: it would keep the buffers of calls that ended long ago alive.
-        """
+    def invite(self, call: Callable[[], None], count: int) -> None:
+        """Have up to `count` helpers make the call too, until it is withdrawn."""
         for _ in range(count):
-            if not self._free.acquire(blocking=False):
-                return
-            try:
-                self._threads.submit(self._help, work)
-            except RuntimeError:  # no more threads, or the interpreter is shutting down
-                self._free.release()
-                return
+            self._calls.append(call)
+            # No more wake-ups wait than there are helpers, and each takes the newest call.
+            if self._tokens.acquire(blocking=False):
+                try:
+                    self._threads.submit(self._help)
+                except RuntimeError:  # no more threads, or the interpreter is shutting down
+                    self._tokens.release()
+                    return
 
-    def _help(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        finally:
-            self._free.release()
+    def withdraw(self, call: Callable[[], None]) -> None:
+        """Forget a call that has ended, and with it the buffers that it works in."""
+        with suppress(ValueError):
+            while True:
+                self._calls.remove(call)
+
+    def _help(self) -> None:
+        self._tokens.release()
+        with suppress(IndexError):
+            self._calls.pop()()
 
 
 _helpers: _Helpers | None = None
@@ -177,13 +182,12 @@ def run_together(
     If an exception (an interrupt) arrives, no thread writes to the buffers when it goes on. The
     work has then been finished, or, where it is `stoppable`, given up at any point of it.
     """
-    global _helpers
     work = partial(function, control, *arguments)
+    helpers = None
     try:
         if n_threads > 1:
-            if _helpers is None or _helpers.size < n_threads - 1:
-                _helpers = _Helpers(n_threads - 1)
-            _helpers.invite(work, n_threads - 1)
+            helpers = _helpers_for(n_threads)
+            helpers.invite(work, n_threads - 1)
         if stoppable:
             _apart(work)
         else:
@@ -191,6 +195,17 @@ def run_together(
     except BaseException:
         _insist(partial(_give_up, control) if stoppable else work)
         raise
+    finally:
+        if helpers is not None:
+            helpers.withdraw(work)
+
+
+def _helpers_for(n_threads: int) -> _Helpers:
+    global _helpers
+    helpers = _helpers
+    if helpers is None or helpers.size < n_threads - 1:
+        helpers = _helpers = _Helpers(n_threads - 1)
+    return helpers
 
 
 def _give_up(control: Any) -> None:

@@ -88,6 +88,7 @@ def check_training_data(
     TypeError
         If y mixes labels that have no order, as strings and None.
     """
+    check_sparse_structure(X)
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **CHECKS_OF_X)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
@@ -108,6 +109,36 @@ def check_training_data(
         if not weight.any():
             raise ValueError("sample_weight must contain at least one non-zero number.")
     return X, y, unique_labels(labels), weight
+
+
+def check_sparse_structure(X: Any) -> None:
+    """Check that a CSR or CSC X names only entries and features that it has.
+
+    SciPy takes over the three arrays unread, and compiled code, its own included, would write
+    outside of its buffers where an index is too large.
+
+    Raises
+    ------
+    ValueError
+        If an index or a pointer to the indices is out of range.
+    """
+    if not scipy.sparse.issparse(X) or X.format not in ("csr", "csc"):
+        return
+    n_major, n_minor = X.shape if X.format == "csr" else X.shape[::-1]
+    pointers, indices = X.indptr, X.indices
+    if not (
+        pointers.shape == (n_major + 1,)
+        and indices.ndim == X.data.ndim == 1
+        and pointers.dtype.kind == indices.dtype.kind == "i"
+        and pointers[0] == 0
+        and pointers[-1] <= min(len(indices), len(X.data))
+        and np.all(pointers[1:] >= pointers[:-1])
+        and (len(indices) == 0 or (indices.min() >= 0 and indices.max() < n_minor))
+    ):
+        raise ValueError(
+            "Input X is a damaged sparse matrix: its indices or indptr are out of range "
+            "(X.check_format() tells more)."
+        )
 
 
 def check_prediction_data(estimator: Any, X: Any) -> Any:
@@ -144,6 +175,7 @@ def check_prediction_data(estimator: Any, X: Any) -> Any:
             total = X.sum()
         if math.isfinite(total):
             return X
+    check_sparse_structure(X)
     return validate_data(estimator, X, reset=False, **CHECKS_OF_X)
 
 
