@@ -269,6 +269,9 @@ def test_an_interrupt_while_helpers_are_called_leaves_the_work_done(monkeypatch)
         def invite(self, work, count):
             raise KeyboardInterrupt
 
+        def withdraw(self, call):
+            pass
+
     monkeypatch.setattr(threads, "_helpers", InterruptedHelpers())
     marks = np.zeros(50, np.int64)
     with pytest.raises(KeyboardInterrupt):
