@@ -16,16 +16,16 @@ FUNCTIONS = {
 }
 
 
-def softplus(z):
-    return functions.sigmoid_and_softplus(z)[1]
-
-
 def shared_sigmoid(z):
-    return functions.sigmoid_and_softplus(z)[0]
+    return functions.sigmoid_and_log1p(z)[0]
 
 
-FUNCTIONS["softplus"] = compiled.in_place(softplus)
+def log1p_exp(z):
+    return functions.sigmoid_and_log1p(z)[1]
+
+
 FUNCTIONS["shared_sigmoid"] = compiled.in_place(shared_sigmoid)
+FUNCTIONS["log1p_exp"] = compiled.in_place(log1p_exp)
 
 
 def apply(name, x):
@@ -42,8 +42,8 @@ def exact(name, x):
     with np.errstate(all="ignore"):
         if name in ("sigmoid", "shared_sigmoid"):
             return np.where(x >= 0, 1 / (1 + np.exp(-x)), np.exp(x) / (1 + np.exp(x)))
-        if name == "softplus":
-            return np.where(x > 0, x, 0) + np.log1p(np.exp(-np.abs(x)))
+        if name == "log1p_exp":
+            return np.log1p(np.exp(-np.abs(x)))
         return getattr(np, name)(x)
 
 
@@ -62,7 +62,7 @@ RANGES = {
     "log1p": (0.0, 1.0),
     "sigmoid": (-np.inf, np.inf),
     "shared_sigmoid": (-np.inf, np.inf),
-    "softplus": (-np.inf, np.inf),
+    "log1p_exp": (-np.inf, np.inf),
     "tanh": (-np.inf, np.inf),
 }
 
@@ -102,7 +102,7 @@ BOUNDS = {
     "log1p": 2.0,
     "sigmoid": 2.0,
     "shared_sigmoid": 2.0,
-    "softplus": 2.9,
+    "log1p_exp": 2.9,
     "tanh": 2.6,
 }
 
@@ -125,7 +125,7 @@ SPECIAL = {
     "log1p": [(0.0, 0.0), (NAN, NAN)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (1e4, 1.0), (-1e4, 0.0)],
     "shared_sigmoid": [(0.0, 0.5), (INF, 1.0), (-INF, 0.0), (1e30, 1.0), (NAN, NAN)],
-    "softplus": [(INF, INF), (-INF, 0.0), (1e30, 1e30), (-1e30, 0.0), (NAN, NAN)],
+    "log1p_exp": [(INF, 0.0), (-INF, 0.0), (1e30, 0.0), (-1e30, 0.0), (NAN, NAN)],
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (1e30, 1.0), (NAN, NAN)],
 }
 

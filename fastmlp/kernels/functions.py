@@ -2,8 +2,8 @@
 
 They take the place of a vector math library, which Numba's wheels do not bring: `np.exp` in a
 compiled loop is one call a number. Each is written once for float32 and float64; only the number
-of terms differs. Errors are below 2 ulp, but for tanh (below 2.6) and log(1 + eᶻ) (below 2.9);
-tests/test_functions.py holds each to its bound.
+of terms differs. Errors are below 2 ulp, but for tanh (below 2.6) and log(1 + e^(−|z|)) (below
+2.9); tests/test_functions.py holds each to its bound.
 """
 
 import math
@@ -99,10 +99,10 @@ def sigmoid(z):
     return _sigmoid_of(z, exp(-z.abs()))
 
 
-def sigmoid_and_softplus(z):
-    """σ(z) and log(1 + eᶻ) = max(z, 0) + log(1 + e^(−|z|)), which share their exponential."""
+def sigmoid_and_log1p(z):
+    """σ(z) and log(1 + e^(−|z|)), which share their exponential."""
     e = exp(-z.abs())
-    return _sigmoid_of(z, e), z.at_least(0.0) + log1p(e)
+    return _sigmoid_of(z, e), log1p(e)
 
 
 def tanh(z):

@@ -3,15 +3,22 @@
 from fastmlp.kernels import functions
 from fastmlp.kernels.simd import elementwise
 
+#: A logit beyond ±this has reached an end of the loss, in float32 and in float64.
+_SATURATED = 1000.0
+
 
 def cross_entropy(z, y, weight, delta, loss, least, most):
     """ŷ = σ(z), δ⁽ᴸ⁾ = (ŷ − y)·weight, ℒ = −[y log ŷ + (1−y) log(1−ŷ)], for vectors of rows.
 
-    From the logit, ℒ = max(z, 0) − z y + log(1 + e^(−|z|)): no logarithm of 0. ℒ is held between
-    `least` and `most`, where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps].
+    From the logit, ℒ = max(z, 0) − z y + log(1 + e^(−|z|)): no logarithm of 0. The difference comes
+    first: it is exact, and a small loss keeps its precision. ℒ is held between `least` and `most`,
+    where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps]. So it may take an infinite
+    z, of which ∞ − ∞ would make NaN, for a large one.
     """
-    p, softplus = functions.sigmoid_and_softplus(z)
-    return (p - y) * weight, (softplus - z * y).at_least(least).at_most(most)
+    p, tail = functions.sigmoid_and_log1p(z)
+    z = z.at_most(_SATURATED).at_least(-_SATURATED)
+    ends = z.at_least(0.0) - z * y
+    return (p - y) * weight, (ends + tail).at_least(least).at_most(most)
 
 
 #: f(count, (logit, target, weight, delta, loss), (least, most)): writes delta and loss.
