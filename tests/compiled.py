@@ -36,8 +36,8 @@ def address_of(array):
 
 
 @kernel
-def row_dots(a, a_row, rows, w, vectors, shift, out):
-    simd.row_dots(a, a_row, rows, w, vectors, shift, out)
+def row_dots(a, a_row, rows, w, columns, shift, out):
+    simd.row_dots(a, a_row, rows, w, columns, shift, out)
 
 
 @kernel

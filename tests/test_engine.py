@@ -444,6 +444,24 @@ def test_a_row_that_overflows_leaves_the_others_alone(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "activations", [("relu", "relu"), ("identity", "tanh"), ("relu", "logistic")]
+)
+def test_an_infinite_activation_is_not_made_nan_by_padding(dtype, activations):
+    # ∞ times the zeros that pad the next layer's weights is NaN; no sum may run over it.
+    network = Network((2, 3, 3, 1), activations, np.dtype(dtype))
+    coefs, intercepts = [np.full(s, 1.5) for s in network.shapes()], [np.zeros(3), np.zeros(3), [0]]
+    X = np.array([[1, 1], [1, 1]], dtype) * np.array([[np.finfo(dtype).max], [1]], dtype)
+    logits = []
+    for engine, rows in ((Engine(network, 1), as_rows), (NaiveEngine(network), NaiveRows)):
+        engine.set_parameters(coefs, intercepts)
+        with np.errstate(all="ignore"):
+            logits.append(engine.logits(rows(X, np.dtype(dtype))))
+    assert logits[0][0] == (np.inf if second == "relu" else 4.5)
+    np.testing.assert_allclose(*logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_saturated_rows_train(dtype):
     case = bit_case("one layer", dtype, weights="none")
     X, y, _ = case.data()

@@ -6,7 +6,7 @@ import pytest
 from guards import Guarded, bits, check_unchanged, untouched
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_kernels import product, product_error
+from naive_kernels import product, product_error, whole_vectors
 
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.simd import TILE_ROWS, elementwise, row_tiles
@@ -131,18 +131,20 @@ def test_dot_reports_nan_wherever_it_is(dtype):
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(0, 40),
-    vectors=st.integers(0, 9),
+    columns=st.integers(0, 100),
     gap=st.integers(0, 20),
     exact=st.booleans(),
 )
-def test_dots_of_many_rows(dtype, seed, rows, vectors, gap, exact):
+def test_dots_of_many_rows(dtype, seed, rows, columns, gap, exact):
     rng = np.random.RandomState(seed)
-    n = vectors * lanes(dtype)
-    A, w = rng.randn(rows, n), rng.randn(n, 1)
+    A, w = rng.randn(rows, columns), rng.randn(columns, 1)
     A, w = ((np.round(4 * x) if exact else x).astype(dtype) for x in (A, w))
-    a, b = Guarded(A, row=n + gap, shift=1), Guarded(w.T, shift=2)
+    # The padding of A holds anything, NaN here; that of w zeros.
+    whole = whole_vectors(columns, lanes(dtype))
+    a = Guarded(np.pad(A, ((0, 0), (0, whole - columns)), constant_values=np.nan), whole + gap, 1)
+    b = Guarded(np.pad(w[:, 0], (0, whole - columns)), shift=2)
     out = Guarded(np.zeros(rows, dtype), shift=3)
-    compiled.row_dots(a.address, a.row, rows, b.address, vectors, dtype(0.5), out.address)
+    compiled.row_dots(a.address, a.row, rows, b.address, columns, dtype(0.5), out.address)
     check_unchanged(a, b)
     out.check_all_but_the_array()
     expected = (A.astype(np.float64) @ w.astype(np.float64) + 0.5)[:, 0]

@@ -82,10 +82,8 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
             sparse_logits(csr, order, first, rows, weights, bias, logits, size)
             return
         if layer == last:
-            width = lanes_of(one)
             row_dots(
-                source, stride, rows, weights, (n_in + width - 1) // width, load(bias, one),
-                address_of(logits),
+                source, stride, rows, weights, n_in, load(bias, one), address_of(logits)
             )  # fmt: skip
             return
         target_stride = network[layer + 1, at.INPUT_STRIDE]

@@ -15,6 +15,7 @@ from fastmlp.kernels.vectors import (
     Loop,
     Vector,
     emit_function,
+    first_lanes,
     lanes,
     llvm_real,
 )
@@ -174,15 +175,16 @@ def dot(typingctx, a, b, vectors, like):
 
 
 @intrinsic
-def row_dots(typingctx, a, a_row, rows, w, vectors, shift, out):
-    """out[r] = shift + Σ a[r, k] w[k] over whole vectors: a layer of one output (N1).
+def row_dots(typingctx, a, a_row, rows, w, columns, shift, out):
+    """out[r] = shift + Σ a[r, k] w[k]: a layer of one output (N1).
 
     Parameters
     ----------
     a, a_row, rows : int64
         Address of A, distance of its rows, and how many.
-    w, vectors : int64
-        Address of w and its length in vectors.
+    w, columns : int64
+        Address of w and its length; w and the rows of A are padded to whole vectors. What the
+        padding of A holds does not matter: where an activation is infinite, it is NaN.
     shift : float32 or float64
         Start of each sum; its type is the type of all numbers.
     out : int64
@@ -191,21 +193,34 @@ def row_dots(typingctx, a, a_row, rows, w, vectors, shift, out):
     real = shift
     together = 8  # rows that share each vector of w, and hide each other's latency
 
-    def emit(builder, a, a_row, rows, w, vectors, shift, out):
+    def emit(builder, a, a_row, rows, w, columns, shift, out):
         b = builder
         a, w, out = (_pointer(b, address, real) for address in (a, w, out))
         zero = Vector.constant(b, 0.0, real)
+        whole = b.sdiv(columns, I64(lanes(real)))
+        tail = b.srem(columns, I64(lanes(real)))
+        inside = first_lanes(b, tail, real)
 
         def dots(first, n):
             starts = [b.gep(a, [b.mul(b.add(first, I64(i)), a_row)]) for i in range(n)]
-            with Loop(b, vectors, [zero.value] * n) as step:
-                at = b.mul(step.index, I64(lanes(real)))
+
+            def add_vector(number, sums, mask=None):
+                at = b.mul(number, I64(lanes(real)))
                 factor = Vector.load(b, b.gep(w, [at]), real)
-                step.next = [
-                    factor.times_plus(Vector.load(b, b.gep(start, [at]), real), zero.like(x)).value
-                    for start, x in zip(starts, step.values, strict=True)
+                sums = [zero.like(x) for x in sums]
+                vectors = [Vector.load(b, b.gep(start, [at]), real) for start in starts]
+                if mask is not None:
+                    vectors = [x.where(mask, zero) for x in vectors]
+                return [
+                    factor.times_plus(x, total).value
+                    for x, total in zip(vectors, sums, strict=True)
                 ]
-            for i, x in enumerate(step.values):
+
+            with Loop(b, whole, [zero.value] * n) as step:
+                step.next = add_vector(step.index, step.values)
+            with Loop(b, b.zext(b.icmp_signed(">", tail, I64(0)), I64), step.values) as last:
+                last.next = add_vector(whole, last.values, inside)
+            for i, x in enumerate(last.values):
                 total = b.fadd(zero.like(x).sum(), shift)
                 b.store(total, b.gep(out, [b.add(first, I64(i))]), align=real.bitwidth // 8)
 

@@ -112,6 +112,16 @@ class Loop:
         b.position_at_end(self.end)
 
 
+def first_lanes(builder, count, real):
+    """Mask of the first `count` (int64) lanes of a vector."""
+    numbers = ir.VectorType(I32, lanes(real))
+    undefined = ir.Constant(numbers, ir.Undefined)
+    one = builder.insert_element(undefined, builder.trunc(count, I32), I32(0))
+    counts = builder.shuffle_vector(one, undefined, ir.Constant(numbers, [0] * lanes(real)))
+    lane = ir.Constant(numbers, list(range(lanes(real))))
+    return builder.icmp_signed("<", lane, counts)
+
+
 class Vector:
     """One SIMD vector of numbers while code is written: arithmetic on it emits instructions."""
 
