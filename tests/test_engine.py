@@ -444,12 +444,10 @@ def test_a_row_that_overflows_leaves_the_others_alone(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "activations", [("relu", "relu"), ("identity", "tanh"), ("relu", "logistic")]
-)
-def test_an_infinite_activation_is_not_made_nan_by_padding(dtype, activations):
+@pytest.mark.parametrize("second", ["relu", "tanh", "logistic"])
+def test_an_infinite_activation_is_not_made_nan_by_padding(dtype, second):
     # ∞ times the zeros that pad the next layer's weights is NaN; no sum may run over it.
-    network = Network((2, 3, 3, 1), activations, np.dtype(dtype))
+    network = Network((2, 3, 3, 1), ("identity", second), np.dtype(dtype))
     coefs, intercepts = [np.full(s, 1.5) for s in network.shapes()], [np.zeros(3), np.zeros(3), [0]]
     X = np.array([[1, 1], [1, 1]], dtype) * np.array([[np.finfo(dtype).max], [1]], dtype)
     logits = []
