@@ -116,7 +116,7 @@ class Engine:
         self._weight_of_row = sample_weight
         # Read-only arrays are types of their own to numba; the copy is of a number a row.
         self._sample_weight = np.require(weights, dtype, ("C", "A", "E", "W"))
-        self._constants = np.array([self._alpha, *optimizer.constants()], dtype)
+        self._constants = np.array([self._alpha, *optimizer.constants(dtype)], dtype)
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
         self._gradients = aligned_zeros(size, dtype)
         self._transposes = aligned_zeros(self.network.transposed_size, dtype)
@@ -219,6 +219,8 @@ class Engine:
         those of whole minibatches whenever the caller's Python code runs.
         """
         order = self._checked_order(order, self._rows)
+        if order.size == 0:
+            return 0.0
         starts, sizes, scales = self._minibatches(order)
         used = scales > 0
         steps = np.cumsum(used)
@@ -335,9 +337,12 @@ class Engine:
     def _predict(self, mode: int, rows: Rows, order: np.ndarray | None) -> np.ndarray:
         self._check_rows(rows)
         dtype = self.network.dtype
+        # To the kernels, an order without rows means all rows as they are.
+        n = rows.n_samples if order is None else len(order)
         order = np.empty(0, np.int64) if order is None else self._checked_order(order, rows)
-        n = order.size or rows.n_samples
         result = np.empty(n, dtype)
+        if n == 0:
+            return result
         block = min(n, _PREDICTION_ROWS)
         n_blocks = -(-n // block)
         work = n * self.network.multiply_adds

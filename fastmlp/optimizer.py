@@ -33,10 +33,13 @@ class Optimizer:
         """Arrays that it carries from one update to the next."""
         return 2 if self.solver == "adam" else 1
 
-    def constants(self) -> list[float]:
-        """In the order of `kernels.optimizers`."""
+    def constants(self, dtype: np.dtype) -> list[float]:
+        """In the order of `kernels.optimizers`, for parameters of this dtype."""
         rest_1, rest_2 = 1.0 - self.beta_1, 1.0 - self.beta_2
-        return [self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, self.epsilon]
+        # Where a gradient has always been 0, as in padding, an epsilon that is 0 in float32 would
+        # make the update 0 / 0.
+        epsilon = max(self.epsilon, float(np.finfo(dtype).tiny))
+        return [self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, epsilon]
 
     def rates(self, learning_rate: float, steps: np.ndarray) -> np.ndarray:
         """Rates of the updates of these numbers, from 1: Adam's hold its bias correction."""

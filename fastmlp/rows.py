@@ -77,9 +77,16 @@ def as_rows(X: Any, dtype: np.dtype) -> Rows:
         allow it (data of `dtype`); CSC is converted.
     dtype : numpy.dtype
         float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If a sparse X has more features than 32 bits can count.
     """
     n_samples, n_features = X.shape
     if sparse.issparse(X):
+        if n_features > np.iinfo(np.int32).max:
+            raise ValueError(f"A sparse X can have {np.iinfo(np.int32).max} features at most.")
         matrix = X.tocsr()
         csr = (
             _plain(matrix.data, dtype),

@@ -380,6 +380,17 @@ def test_rows_may_be_named_twice():
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
+def test_no_rows_at_all(prepared):
+    rows = as_rows(np.zeros((20, 20)), np.dtype(np.float64))
+    before = prepared.get_parameters()
+    nothing = np.empty(0, np.int64)
+    for _ in range(2):
+        assert prepared.train_epoch(nothing, 0.1) == 0.0
+    assert prepared.logits(rows, nothing).shape == (0,)
+    assert prepared.probabilities(as_rows(np.zeros((0, 20)), np.dtype(np.float64))).shape == (0,)
+    assert_same_bits(prepared.get_parameters(), before)
+
+
 @pytest.mark.parametrize("name", BIT_CASES)
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_the_full_gradient_is_summed_over_parts(name, n_threads):

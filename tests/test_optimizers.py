@@ -22,7 +22,7 @@ def update_from_compiled(code, count, w, m, v, g, alpha, scale, rate, constants)
 def run(code, arrays, alpha, scale, rate, optimizer, kernel=update):
     """The arrays (w, m, v, g) after one update between guards."""
     dtype = arrays[0].dtype.type
-    constants = np.array(optimizer.constants(), dtype)
+    constants = np.array(optimizer.constants(np.dtype(dtype)), dtype)
     assert len(constants) == N_CONSTANTS
     w, m, v, g = guarded = [Guarded(x, shift=k) for k, x in enumerate(arrays)]
     kernel(
@@ -125,6 +125,20 @@ def test_zeros_stay_zeros(dtype, code):
     new = run(code, [np.zeros(48, dtype)] * 4, 0.1, 0.01, 1.0, Optimizer())
     for array in new:
         np.testing.assert_array_equal(array, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epsilon", [1e-30, 1e-50, 1e-300])
+def test_zeros_stay_zeros_however_small_epsilon_is(dtype, epsilon):
+    # 1e-50 is 0 in float32.
+    new = run(ADAM, [np.zeros(16, dtype)] * 4, 0.1, 0.01, 1.0, Optimizer(epsilon=epsilon))
+    for array in new:
+        np.testing.assert_array_equal(array, 0)
+    w, m, v, g = state(0, 16, dtype)
+    w = run(ADAM, (w, m, v, g), 0.1, 0.01, 0.1, Optimizer(epsilon=epsilon))[0]
+    np.testing.assert_array_equal(
+        w, run(ADAM, state(0, 16, dtype), 0.1, 0.01, 0.1, Optimizer(epsilon=1e-37))[0]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

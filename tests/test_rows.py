@@ -128,3 +128,23 @@ def test_places_of_dense_rows():
     assert places[at.X] == X.ctypes.data
     assert (places[at.X_ROW], places[at.X_COLUMN]) == (-8, 2)
     assert places[at.X_TYPE] == source_code(X.dtype)
+
+
+def test_sparse_rows_may_have_room_to_spare():
+    X = scipy.sparse.csr_array(np.eye(3))
+    X.indices, X.data = np.append(X.indices, 99), np.append(X.data, np.nan)
+    data, indices, indptr = as_rows(X, np.dtype(np.float64)).csr
+    assert indptr[-1] == 3
+    assert (data[:3].tolist(), indices[:3].tolist()) == ([1, 1, 1], [0, 1, 2])
+
+
+def test_more_features_than_32_bits_count():
+    X = scipy.sparse.csr_array((2, 2**31), dtype=np.float64)
+    with pytest.raises(ValueError, match="2147483647 features at most"):
+        as_rows(X, np.dtype(np.float64))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_sparse_rows_without_entries(shape):
+    rows = as_rows(scipy.sparse.csr_array(shape, dtype=np.float64), np.dtype(np.float64))
+    assert (rows.n_samples, rows.n_features) == shape
