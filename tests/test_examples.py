@@ -1,4 +1,4 @@
-"""Each example runs as its user would run it, and what it prints is checked."""
+"""Each example, README.md's included, runs as its user would run it; what it prints is checked."""
 
 import csv
 import gzip
@@ -32,6 +32,16 @@ def run(script, *arguments, folder=None, succeeds=True):
     assert "Traceback" not in result.stdout, result.stdout
     assert "Warning" not in result.stdout, result.stdout
     return result.stdout
+
+
+def test_readme(tmp_path):
+    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    script = tmp_path / "readme.py"
+    script.write_text(code, encoding="utf-8")
+    areas = [float(x) for x in re.findall(r"[01]\.\d*", run(script))]
+    assert len(areas) == 5
+    assert min(areas) > 0.98
 
 
 def numbers_after(label, output):
