@@ -1,0 +1,235 @@
+"""Compiled code on disk: whatever state the folders are in, a fit works (point 5)."""
+
+import ctypes
+import hashlib
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from fresh import finish, run, start
+
+import fastmlp
+from fastmlp import MLPBinaryClassifier
+from fastmlp.kernels import cache
+from fastmlp.kernels.jit import entry
+from fastmlp.kernels.permutation import permute
+
+PACKAGE = Path(fastmlp.__file__).parent
+
+
+def fit(dtype="float64"):
+    """Print the model's bits, the warnings, and whether anything was compiled."""
+    from data import two_classes
+
+    from fastmlp.kernels.training import run
+
+    X, y = two_classes()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = MLPBinaryClassifier((5,), max_iter=2, random_state=0, dtype=dtype).fit(X, y)
+    ours = [str(w.message) for w in caught if w.category is RuntimeWarning]
+    print(
+        model.coefs_[0].sum().hex() if dtype == "float64" else model.coefs_[0].sum(),
+        len(ours),
+        "loaded" if sum(run.stats.cache_hits.values()) else "compiled",
+    )
+
+
+def shuffle():
+    """Use the smallest function whose compiled code is kept."""
+    from fastmlp.fitting import shuffled
+
+    print(shuffled(np.arange(50), np.random.RandomState(0))[:3])
+
+
+def files(folder):
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache folder that a process has filled, and what that process printed."""
+    folder = tmp_path_factory.mktemp("filled")
+    return folder, run(fit, environment={"NUMBA_CACHE_DIR": str(folder)}).split()
+
+
+def copy_of(filled, tmp_path):
+    folder = tmp_path / "cache"
+    shutil.copytree(filled[0], folder)
+    return folder, {"NUMBA_CACHE_DIR": str(folder)}
+
+
+def at_once(program, folder, n_processes):
+    """Start the program n times at the same moment on one folder; what each printed."""
+    environment = {"NUMBA_CACHE_DIR": str(folder)}
+    processes = [start(program, environment=environment) for _ in range(n_processes)]
+    return {finish(process, timeout=600)[0] for process in processes}
+
+
+def test_processes_that_start_at_once_on_an_empty_cache(tmp_path):
+    assert len(at_once(shuffle, tmp_path, 4)) == 1
+    kept = files(tmp_path)
+    assert [path.suffix for path in kept] == [".bin"]  # one file, and no draft left
+
+
+@pytest.mark.long
+def test_eight_processes_twenty_times_on_an_empty_cache(tmp_path):
+    for k in range(20):
+        printed = at_once(fit, tmp_path / str(k), 8)
+        assert len({line.split()[0] for line in printed}) == 1
+        assert len(files(tmp_path / str(k))) == 2  # the call's and the shuffle's
+
+
+def test_a_second_process_compiles_nothing(filled):
+    folder, (bits, n_warnings, how) = filled
+    assert (n_warnings, how) == ("0", "compiled")
+    before = files(folder)
+    printed = run(fit, environment={"NUMBA_CACHE_DIR": str(folder)}).split()
+    assert printed == [bits, "0", "loaded"]
+    assert files(folder) == before
+
+
+DAMAGES = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "one byte short": lambda data: data[:-1],
+    "flipped": lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+    "other": lambda data: b"x" * len(data),
+    "no digest": lambda data: pickle.dumps(print),
+    "not a compiled function": lambda data: sealed(pickle.dumps(print)),
+    "another version's": lambda data: sealed(pickle.dumps(({}, 1, 2))),
+}
+
+
+def sealed(payload):
+    return hashlib.sha256(payload).digest() + payload
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_compiled_anew(monkeypatch, tmp_path, damage):
+    """On the smallest function; all take the same way."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    generator = np.random.RandomState(0)._bit_generator
+    arguments = ctypes.cast(generator.ctypes.next_uint32, ctypes.c_void_p).value, None
+
+    def use():
+        function, order = entry(permute.py_func), np.arange(50)
+        generator.state = np.random.RandomState(0)._bit_generator.state
+        function(order, arguments[0], generator.ctypes.state_address)
+        return order.tolist(), sum(function.stats.cache_hits.values())
+
+    first, hits = use()
+    assert hits == 0
+    (file,) = files(tmp_path)
+    data = file.read_bytes()
+    assert use() == (first, 1)
+    file.write_bytes(DAMAGES[damage](data))
+    assert use() == (first, 0)
+    assert files(tmp_path) == [file]  # mended
+    assert use() == (first, 1)
+
+
+def test_code_for_another_cpu_or_of_another_source_is_not_taken(filled, tmp_path, monkeypatch):
+    folder, _ = filled
+    (file,) = folder.rglob("*permut*.bin")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+
+    class Codegen:
+        def __init__(self, name):
+            self.name = name
+
+        def magic_tuple(self):
+            return ("triple", self.name, "+avx")
+
+    kernel_cache = permute._cache
+    names = {kernel_cache._file_name("signature", Codegen(name)) for name in ("one", "another")}
+    monkeypatch.setattr(cache, "_stamp", lambda: "another source")
+    names.add(kernel_cache._file_name("signature", Codegen("one")))
+    assert len(names) == 3
+    assert file.name not in names
+
+
+def test_a_cpu_with_fewer_features_compiles_its_own(filled, tmp_path):
+    folder, environment = copy_of(filled, tmp_path)
+    (file,) = folder.rglob("*permut*.bin")
+    assert run(shuffle, environment={**environment, "NUMBA_CPU_NAME": "generic"})
+    assert len(list(folder.rglob("*permut*.bin"))) == 2
+    assert file.exists()
+
+
+def read_only(path):
+    for item in (path, *path.rglob("*")):
+        item.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP)
+
+
+#: What a user without rights sees; a superuser may write anywhere, so folders are files there.
+def uncached(tmp_path):
+    """A copy of the package that cannot be written to, and an environment without a home."""
+    package = tmp_path / "site-packages" / "fastmlp"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.bin"))
+    (package / "kernels" / "__pycache__").write_text("not a folder")
+    nowhere = tmp_path / "nowhere"
+    nowhere.write_text("not a folder")
+    read_only(package)
+    return package.parent, {
+        "NUMBA_CACHE_DIR": None,
+        "XDG_CACHE_HOME": None,
+        "HOME": str(nowhere / "home"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(package.parent),
+    }
+
+
+def test_read_only_site_packages_and_no_home(tmp_path):
+    place, environment = uncached(tmp_path)
+    process = start(fit, environment=environment)
+    output, _ = finish(process, timeout=300)
+    _, n_warnings, how = output.split()
+    assert (n_warnings, how) == ("1", "compiled")
+    assert not list(place.rglob("*.bin"))
+
+
+def test_the_cache_can_be_turned_off(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "FASTMLP_CACHE": "0"}
+    run(shuffle, environment=environment)
+    assert not files(tmp_path)
+
+
+def warm_up(folder, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fastmlp.warmup"],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_warm_up_fills_the_cache_for_both_dtypes(filled, tmp_path):
+    folder, environment = copy_of(filled, tmp_path)
+    result = warm_up(tmp_path, **environment)
+    assert result.returncode == 0, result.stderr
+    assert str(folder) in result.stdout
+    for dtype in ("float32", "float64"):
+        assert run(fit, dtype, environment=environment).split()[1:] == ["0", "loaded"]
+
+
+def test_warm_up_says_where_nothing_can_be_kept(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    result = warm_up(tmp_path, NUMBA_CACHE_DIR=str(blocked / "cache"))
+    assert result.returncode == 1
+    assert "cannot keep compiled code" in result.stderr
+    result = warm_up(tmp_path, FASTMLP_CACHE="0")
+    assert result.returncode == 1
+    assert "FASTMLP_CACHE=0" in result.stderr

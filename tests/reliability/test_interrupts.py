@@ -1,0 +1,192 @@
+"""Ctrl-C and SIGTERM at any moment of a fit (point 4)."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from data import two_classes
+from fresh import run, start
+
+from fastmlp import MLPBinaryClassifier
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+#: In which an interrupt is served, and what a busy machine may add.
+PROMPT = 0.5
+SLACK = float(os.environ.get("FASTMLP_TEST_SLACK", "0.25"))
+
+ENDLESS = {"max_iter": 10**7, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
+
+SIZES = {
+    "small": (MLPBinaryClassifier((5,), **ENDLESS), 200, 5),
+    "usual": (MLPBinaryClassifier((100,), **ENDLESS), 20_000, 50),
+    "many rows": (MLPBinaryClassifier((10,), **ENDLESS), 2_000_000, 5),
+    # A minibatch takes seconds.
+    "long minibatch": (MLPBinaryClassifier((1000, 1000), batch_size=40_000, **ENDLESS), 40_000, 50),
+    "large network": (MLPBinaryClassifier((3000, 3000), batch_size=5000, **ENDLESS), 5000, 50),
+    # An evaluation takes seconds.
+    "lbfgs": (
+        MLPBinaryClassifier((1000, 1000), solver="lbfgs", max_fun=10**9, **ENDLESS), 40_000, 50,
+    ),
+    "early stopping": (
+        MLPBinaryClassifier((300, 300), early_stopping=True, **ENDLESS), 30_000, 50,
+    ),
+}  # fmt: skip
+
+
+def interrupt(size, delay):
+    """Send SIGINT to a fit; print how long it took to end, and whether the model is of use."""
+    model, n_rows, n_features = SIZES[size]
+    X, y = two_classes(n_rows, n_features, dtype=np.float32)
+    warnings.simplefilter("ignore")
+    compiled = MLPBinaryClassifier((2,), max_iter=1).fit(X[:50], y[:50])
+    assert compiled.n_iter_ == 1
+    sent = []
+
+    def send():
+        time.sleep(delay)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    seconds = time.perf_counter() - sent[0]
+    assert any("interrupted" in str(w.message) for w in caught), caught
+    probabilities = model.predict_proba(X[:100])
+    assert np.isfinite(probabilities).all()
+    # A whole minibatch or none: another fit goes on from there.
+    model.set_params(warm_start=True, max_iter=1, solver="adam", batch_size=50)
+    model.fit(X[:100], y[:100])
+    print(seconds)
+
+
+@pytest.mark.parametrize("size", ["usual", "long minibatch", "lbfgs"])
+def test_a_fit_is_interrupted_at_once(size):
+    assert float(run(interrupt, size, 1.5, timeout=300)) < PROMPT + SLACK
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay", [0.9, 1.7, 2.3, 4.1])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_fit_of_any_size_is_interrupted_at_once(size, delay):
+    assert float(run(interrupt, size, delay, timeout=300)) < PROMPT + SLACK
+
+
+def interrupt_the_compiler(delay):
+    X, y = two_classes()
+    sent = []
+
+    def send():
+        time.sleep(delay)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # What else the first fit does takes no compiler.
+    threading.Thread(target=send).start()
+    model = MLPBinaryClassifier((4,), random_state=0, max_iter=5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    seconds = time.perf_counter() - sent[0]
+    assert any("interrupted" in str(w.message) for w in caught), caught
+    assert model.n_iter_ == 0
+    # The compilation goes on, and whoever needs it next waits for it.
+    assert np.isfinite(model.predict_proba(X)).all()
+    warnings.simplefilter("ignore")
+    assert model.fit(X, y).n_iter_ == 5
+    print(seconds)
+
+
+@pytest.mark.parametrize("delay", [2.0])
+def test_the_compiler_is_interrupted_at_once(delay):
+    printed = run(interrupt_the_compiler, delay, environment={"FASTMLP_CACHE": "0"}, timeout=300)
+    assert float(printed) < PROMPT + SLACK
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay", np.linspace(0.3, 5, 12).tolist())
+def test_the_compiler_is_interrupted_at_once_at_any_time(delay):
+    test_the_compiler_is_interrupted_at_once(delay)
+
+
+def interrupt_the_compiler_and_leave(delay):
+    """What a script does: it ends, while the compiler is at work in another thread."""
+    threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+    warnings.simplefilter("ignore")
+    MLPBinaryClassifier((4,)).fit(*two_classes())
+    print(time.time())
+
+
+def test_a_script_ends_while_the_compiler_is_at_work():
+    environment = {"FASTMLP_CACHE": "0"}
+    left = float(run(interrupt_the_compiler_and_leave, 1.5, environment=environment))
+    assert time.time() - left < 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay", np.linspace(0.2, 5, 25).tolist())
+def test_a_script_ends_while_the_compiler_is_anywhere(delay):
+    environment = {"FASTMLP_CACHE": "0"}
+    left = float(run(interrupt_the_compiler_and_leave, delay, environment=environment))
+    assert time.time() - left < 2
+
+
+def train_for_ever():
+    model, n_rows, n_features = SIZES["long minibatch"]
+    X, y = two_classes(n_rows, n_features, dtype=np.float32)
+    print("training", flush=True)
+    model.fit(X, y)
+
+
+def test_sigterm_kills_at_once():
+    process = start(train_for_ever)
+    assert process.stdout.readline() == "training\n"
+    time.sleep(1.0)
+    sent = time.perf_counter()
+    process.terminate()
+    process.wait(30)
+    assert time.perf_counter() - sent < PROMPT + SLACK
+    assert process.returncode == -signal.SIGTERM
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_minibatch_that_is_left_is_undone():
+    """Interrupted in its midst, at whatever point: the weights are those from before it."""
+    from fastmlp.engine import Engine, Optimizer
+    from fastmlp.network import Network
+    from fastmlp.rows import as_rows
+
+    X, y = two_classes(40_000, 50, dtype=np.float32)
+    network = Network((50, 700, 700, 1), ("relu", "relu"), np.dtype("float32"))
+    rng = np.random.RandomState(0)
+    coefs = [rng.randn(a, b).astype("float32") / 20 for a, b in network.shapes()]
+    intercepts = [np.zeros(b, "float32") for _, b in network.shapes()]
+    engine = Engine(network, 2)
+    engine.set_parameters(coefs, intercepts)
+    rows = as_rows(X, network.dtype)
+    engine.prepare(rows, y.astype("f4"), None, 40_000, alpha=1e-4, optimizer=Optimizer())
+    n_left = 0
+    for delay in (0.03, 0.1, 0.2, 0.3, 0.4):
+        timer = threading.Timer(delay, signal.raise_signal, (signal.SIGINT,))
+        try:
+            timer.start()
+            engine.train_epoch(np.arange(40_000), 0.1)
+            timer.join()  # the minibatch was faster
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            n_left += 1
+            timer.join()
+        if engine.get_moments().step:
+            break
+        after = engine.get_parameters()
+        for given, found in zip((*coefs, *intercepts), (*after[0], *after[1]), strict=True):
+            np.testing.assert_array_equal(given, found)
+    assert n_left > 0
