@@ -122,6 +122,6 @@ class LaterFits(Benchmark):
         code = _joined(_COLD_FOLDER, _DATA.format(dtype=dtype), _LATER_FITS.format())
         settings, seconds = json.loads(_run(code))
         print(f"{dtype}: {settings}", file=sys.stderr)
-        return seconds
+        return round(seconds, 3)
 
     track_longest_later_fit.unit = "seconds"

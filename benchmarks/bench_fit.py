@@ -64,7 +64,7 @@ class Machine(Benchmark):
         X, y, _, _ = WORKS[work].data(dtype)
         runs = {n: prepare_fastmlp(WORKS[work], X, y, n_threads=n) for n in (1, 2)}
         seconds = best_seconds(runs, repetitions=5, at_least=1.0)
-        return seconds[1] / seconds[2]
+        return round(seconds[1] / seconds[2], 2)
 
     track_two_threads_over_one.unit = "times faster"
 
@@ -74,6 +74,6 @@ class Machine(Benchmark):
         run = {"fastmlp": prepare_fastmlp(WORKS[work], X, y)}
         seconds = best_seconds(run, repetitions=5, at_least=1.0)["fastmlp"]
         cores = usable_cores()
-        return WORKS[work].gflop / seconds / roof_gflops(dtype, cores)
+        return round(WORKS[work].gflop / seconds / roof_gflops(dtype, cores), 3)
 
     track_share_of_roof.unit = "of the FMA roof"

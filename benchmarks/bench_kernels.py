@@ -145,11 +145,11 @@ class Product(Benchmark):
             raise NotImplementedError("one hidden layer has no recursion, or it is another kernel")
 
     def track_gflops(self, measured, product, work, dtype):
-        return measured[product, work, dtype]
+        return round(measured[product, work, dtype], 1)
 
     track_gflops.unit = "GFLOP/s"
 
     def track_share_of_roof(self, measured, product, work, dtype):
-        return measured[product, work, dtype] / measured["roof", dtype]
+        return round(measured[product, work, dtype] / measured["roof", dtype], 3)
 
     track_share_of_roof.unit = "of the FMA roof"

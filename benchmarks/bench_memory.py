@@ -42,7 +42,8 @@ class FitMemory(Benchmark):
         work = WORKS[work]
         X, y, _, _ = work.data(dtype)
         quiet_fit(_estimator(work), X, y)
-        return extra_peak(lambda: quiet_fit(_estimator(work), X, y)) / _bound(work, X.itemsize)
+        peak = extra_peak(lambda: quiet_fit(_estimator(work), X, y))
+        return round(peak / _bound(work, X.itemsize), 2)
 
     track_over_bound.unit = "of the bound"
 
@@ -70,6 +71,6 @@ class CopiesOfX(Benchmark):
 
     def track_copies(self, layout):
         peak = extra_peak(lambda: quiet_fit(_estimator(DATA), self.X, self.y))
-        return peak / (self.X.size * self.itemsize)
+        return round(peak / (self.X.size * self.itemsize), 2)
 
     track_copies.unit = "of X"

@@ -58,7 +58,8 @@ class PredictProba(Benchmark):
     def track_extra_memory(self, dtype):
         """MiB that the call needs at most, beyond X and its result."""
         result = self.model.predict_proba(self.X).nbytes
-        return (extra_peak(lambda: self.model.predict_proba(self.X)) - result) / 2**20
+        extra = extra_peak(lambda: self.model.predict_proba(self.X)) - result
+        return round(extra / 2**20, 1)
 
     track_extra_memory.unit = "MiB"
 
@@ -67,7 +68,7 @@ class PredictProba(Benchmark):
         models = {"ours": self.model, "theirs": self.other}
         runs = {name: timed(model.predict_proba, self.X) for name, model in models.items()}
         seconds = best_seconds(runs, repetitions=3)
-        return seconds["theirs"] / seconds["ours"]
+        return round(seconds["theirs"] / seconds["ours"], 2)
 
     track_speedup.unit = "times faster"
 
@@ -77,6 +78,6 @@ class PredictProba(Benchmark):
         row = self.X[:1]
         runs = {name: timed(model.predict_proba, row) for name, model in models.items()}
         seconds = best_seconds(runs, repetitions=1000)
-        return seconds["theirs"] / seconds["ours"]
+        return round(seconds["theirs"] / seconds["ours"], 2)
 
     track_speedup_one_row.unit = "times faster"

@@ -46,6 +46,6 @@ class Sparse(Estimator, Quality, Benchmark):
             "theirs": prepare_scikit_learn(CSR, self.X, self.y),
         }
         seconds = best_seconds(runs, repetitions=3)
-        return seconds["theirs"] / seconds["ours"]
+        return round(seconds["theirs"] / seconds["ours"], 2)
 
     track_speedup.unit = "times faster"

@@ -21,7 +21,7 @@ class _Speedup(Benchmark):
         X, y, _, _ = WORKS[work].data(dtype)
         runs = {name: CONTESTANTS[name](WORKS[work], X, y) for name in (self.peer, "fastmlp")}
         seconds = best_seconds(runs, repetitions=5, at_least=1.0)
-        return seconds[self.peer] / seconds["fastmlp"]
+        return round(seconds[self.peer] / seconds["fastmlp"], 2)
 
 
 class OverScikitLearn(_Speedup):

@@ -126,7 +126,8 @@ class Quality(Fitted):
     def track_auc(self, *params):
         from sklearn.metrics import roc_auc_score
 
-        return float(roc_auc_score(self.y_test, self.model.predict_proba(self.X_test)[:, 1]))
+        probabilities = self.model.predict_proba(self.X_test)[:, 1]
+        return round(float(roc_auc_score(self.y_test, probabilities)), 5)
 
     track_auc.unit = "AUC"
 
@@ -134,6 +135,6 @@ class Quality(Fitted):
         from sklearn.metrics import log_loss
 
         probabilities = self.model.predict_proba(self.X_test)[:, 1].astype("float64")
-        return float(log_loss(self.y_test, probabilities))
+        return round(float(log_loss(self.y_test, probabilities)), 5)
 
     track_log_loss.unit = "nats"
