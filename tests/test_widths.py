@@ -1,0 +1,94 @@
+"""Other vector widths than this CPU's: the same tests again, with the width forced.
+
+FASTMLP_VECTOR_BYTES is read when the package is imported, so each width has a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastmlp.kernels import vectors
+from fastmlp.kernels.vectors import VECTOR_BYTES
+
+TESTS = Path(__file__).parent
+
+#: What depends on the width, and little else.
+KERNELS = (
+    "test_simd.py::test_sizes",
+    "test_simd.py::test_panel",
+    "test_simd.py::test_dot_of_every_length",
+    "test_simd.py::test_dots_of_many_rows",
+    "test_simd.py::test_weighted_sum_of_rows",
+    "test_products.py::test_every_shape_layout_and_ending",
+    "test_products.py::test_a_number_has_the_same_bits_in_every_tile",
+    "test_products.py::test_transpose_of_every_shape",
+    "test_functions.py::test_ends_zeros_and_nan",
+    "test_functions.py::test_error_in_units_in_the_last_place[sigmoid-float32]",
+    "test_functions.py::test_error_in_units_in_the_last_place[tanh-float64]",
+    "test_gather.py::test_against_the_twin",
+    "test_network.py::test_layout",
+    "test_network.py::test_the_layout_is_the_same_on_every_cpu",
+)
+ENGINE = ("test_engine.py::test_random_networks[float32]",)
+EVERYTHING = (
+    "test_simd.py", "test_products.py", "test_functions.py", "test_gather.py", "test_network.py",
+    "test_activations.py", "test_loss.py", "test_optimizers.py", "test_sparse.py", "test_engine.py",
+)  # fmt: skip
+
+
+def run(vector_bytes, tests):
+    """Run tests with vectors of that many bytes."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=TESTS, env=os.environ | {"FASTMLP_VECTOR_BYTES": str(vector_bytes)},
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    assert "passed" in result.stdout
+
+
+# This CPU's own width is what all other tests run with.
+others = [size for size in (16, 32, 64) if size != VECTOR_BYTES]
+
+
+@pytest.mark.parametrize("vector_bytes", others)
+def test_kernels(vector_bytes):
+    # The engine compiles for seconds: here with the narrowest vectors only.
+    run(vector_bytes, KERNELS + ENGINE if vector_bytes == min(others) else KERNELS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_everything(vector_bytes):
+    run(vector_bytes, EVERYTHING)
+
+
+@pytest.mark.parametrize("value", ["8", "0", "128", "wide", ""])
+def test_no_such_width(value, monkeypatch):
+    monkeypatch.setenv("FASTMLP_VECTOR_BYTES", value)
+    with pytest.raises(ValueError, match=f"must be 16, 32 or 64, got {value!r}"):
+        vectors._register_bytes()
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512f": True, "avx": True}, 64),
+        ({"avx512f": False, "avx": True}, 32),
+        ({"neon": True}, 16),
+        ({}, 16),
+        (None, 16),
+    ],
+)
+def test_the_width_follows_the_cpu(features, expected, monkeypatch):
+    def known():
+        if features is None:
+            raise RuntimeError("LLVM does not know this CPU")
+        return features
+
+    monkeypatch.delenv("FASTMLP_VECTOR_BYTES", raising=False)
+    monkeypatch.setattr(vectors.llvm, "get_host_cpu_features", known)
+    assert vectors._register_bytes() == expected
