@@ -1,0 +1,232 @@
+"""Saved models: versions, damage, and what loading runs (point 9)."""
+
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from data import assert_same_parameters, quietly, two_classes
+
+import fastmlp
+from fastmlp import MLPBinaryClassifier
+
+X, Y = two_classes()
+LABELS = np.array(["no", "yes"])[Y]
+
+
+def models():
+    """Estimators in every state that there is to save."""
+    settings = {"max_iter": 3, "random_state": 0, "batch_size": 20}
+    yield MLPBinaryClassifier((4, 3), solver="sgd")
+    yield MLPBinaryClassifier((4,), **settings).partial_fit(X, LABELS, classes=["no", "yes"])
+    yield quietly(MLPBinaryClassifier((4,), early_stopping=True, **settings).fit, X, LABELS)
+    yield quietly(MLPBinaryClassifier((), solver="lbfgs", **settings).fit, X, Y.astype(bool))
+    model = MLPBinaryClassifier([4, 3], random_state=np.random.RandomState(3), max_iter=2)
+    yield quietly(model.fit, X.astype(np.float32), np.array(["a", "b"], dtype=object)[Y])
+
+
+MODELS = list(models())
+
+
+@pytest.fixture(params=range(len(MODELS)))
+def model(request):
+    return copy.deepcopy(MODELS[request.param])
+
+
+def by_pickle(model, protocol=pickle.HIGHEST_PROTOCOL):
+    return pickle.loads(pickle.dumps(model, protocol))
+
+
+def by_joblib(model):
+    file = io.BytesIO()
+    joblib.dump(model, file, compress=3)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def assert_the_same(loaded, model):
+    assert vars(loaded).keys() == vars(model).keys()
+    if hasattr(model, "coefs_"):
+        assert_same_parameters(loaded, model)
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_all_protocols(model, protocol):
+    assert_the_same(by_pickle(model, protocol), model)
+
+
+@pytest.mark.parametrize("way", [by_joblib, copy.copy, copy.deepcopy])
+def test_other_ways(model, way):
+    assert_the_same(way(model), model)
+
+
+def test_edited_weights_are_kept():
+    model = copy.deepcopy(MODELS[1])
+    model.coefs_[0][0, 0] = np.nan
+    assert np.isnan(by_pickle(model).coefs_[0][0, 0])
+
+
+def test_memory_maps(tmp_path):
+    joblib.dump(MODELS[1], tmp_path / "model")
+    assert_the_same(joblib.load(tmp_path / "model", mmap_mode="r"), MODELS[1])
+
+
+def changed(model, **attributes):
+    """A state in which some entries are others; None takes one away."""
+    state = {**model.__getstate__(), **attributes}
+    gone = [name for name, value in attributes.items() if value is None]
+    return {name: value for name, value in state.items() if name not in gone}
+
+
+def load(state):
+    MLPBinaryClassifier().__setstate__(state)
+
+
+@pytest.mark.parametrize("version", ["99.0.0", "0.99.0", "1.0"])
+def test_a_newer_version_is_refused(model, version):
+    with pytest.raises(ValueError, match=rf"fastmlp {version} saved .* upgrade fastmlp"):
+        load(changed(model, _fastmlp_version=version))
+
+
+def test_an_older_version_and_a_newer_patch_are_read(model):
+    release = ".".join(fastmlp.__version__.split(".")[:2])
+    for version in ("0.0.1", f"{release}.999"):
+        load(changed(model, _fastmlp_version=version))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"_fastmlp_version": None},
+        {"_fastmlp_version": 7},
+        {"_fastmlp_version": "?"},
+        {"_checksum": None},
+        {"_checksum": 1},
+        {"alpha": 0.5},
+        {"alpha": None},
+        {"unknown": 1},
+    ],
+)
+def test_a_state_that_is_not_what_was_saved_is_refused(model, damage):
+    with pytest.raises(ValueError, match="damaged"):
+        load(changed(model, **damage))
+
+
+@pytest.mark.parametrize("state", [None, [], 3, {}, ({}, {})])
+def test_something_else_is_refused(state):
+    with pytest.raises(ValueError, match="damaged"):
+        load(state)
+
+
+def test_one_changed_weight_is_noticed():
+    state = changed(MODELS[1])
+    for name in ("coefs_", "intercepts_"):
+        arrays = copy.deepcopy(state[name])
+        arrays[0].view(np.uint8).flat[3] ^= 1
+        with pytest.raises(ValueError, match="checksum"):
+            load({**state, name: arrays})
+
+
+def check_damaged_bytes(positions):
+    """Whatever one bit does to a pickle: an error, or the model. Never another model."""
+    model = MODELS[1]
+    whole = pickle.dumps(model)
+    expected = model.predict_proba(X).tobytes()
+    refused = 0
+    for position in positions(len(whole)):
+        data = bytearray(whole)
+        data[position] ^= 1 << position % 8
+        if data[position] == ord("r"):
+            continue  # read as an operation, it makes Python allocate gigabytes
+        try:
+            loaded = pickle.loads(bytes(data))
+        except Exception:  # of many types, from the pickle module itself
+            refused += 1
+            continue
+        if isinstance(loaded, MLPBinaryClassifier):
+            assert loaded.predict_proba(X).tobytes() == expected
+            assert repr(loaded) == repr(model)
+    return refused, len(whole)
+
+
+def test_damaged_bytes():
+    refused, _ = check_damaged_bytes(lambda size: range(0, size, 11))
+    assert refused > 20
+
+
+@pytest.mark.long
+def test_every_damaged_byte():
+    refused, size = check_damaged_bytes(range)
+    assert refused > 0.8 * size
+
+
+def test_truncated_pickles():
+    whole = pickle.dumps(MODELS[2])
+    for size in range(0, len(whole), 11):
+        with pytest.raises((pickle.UnpicklingError, EOFError, ValueError, AttributeError)):
+            pickle.loads(whole[:size])
+
+
+def test_loading_runs_nothing_of_the_users(model):
+    """All that a pickle calls: this class, and what makes NumPy's arrays."""
+    names = set()
+
+    class Recorder(pickle.Unpickler):
+        def find_class(self, module, name):
+            names.add(f"{module}.{name}")
+            return super().find_class(module, name)
+
+    loaded = Recorder(io.BytesIO(pickle.dumps(model))).load()
+    assert_the_same(loaded, model)
+    allowed = {"fastmlp.estimator.MLPBinaryClassifier", "_codecs.encode"}
+    assert all(name in allowed or name.startswith("numpy.") for name in names), names
+
+
+def test_skops_needs_to_trust_the_class_alone(model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(model)
+    untrusted = set(skops.get_untrusted_types(data=data))
+    assert untrusted <= {"fastmlp.estimator.MLPBinaryClassifier"}
+    assert_the_same(skops.loads(data, trusted=sorted(untrusted)), model)
+
+
+#: States that another program could write, with a checksum that is right.
+CRAFTED = {
+    "too few rows": lambda s: s["coefs_"].__setitem__(0, s["coefs_"][0][:1]),
+    "too many rows": lambda s: s["coefs_"].__setitem__(0, np.zeros((10**6, 4))),
+    "no columns": lambda s: s["coefs_"].__setitem__(0, np.zeros((6, 0))),
+    "another rank": lambda s: s["coefs_"].__setitem__(0, np.zeros((6, 4, 2))),
+    "objects": lambda s: s["coefs_"].__setitem__(0, np.full((6, 4), None)),
+    "strings": lambda s: s["coefs_"].__setitem__(0, np.full((6, 4), "1")),
+    "complex": lambda s: s["coefs_"].__setitem__(0, np.full((6, 4), 1j)),
+    "a bias too long": lambda s: s["intercepts_"].__setitem__(0, np.zeros(9)),
+    "a bias too many": lambda s: s["intercepts_"].append(np.zeros(1)),
+    "no weights": lambda s: s.update(coefs_=[], intercepts_=[]),
+    "not a list": lambda s: s.update(coefs_=7),
+    "other features": lambda s: s.update(n_features_in_=3),
+    "features as text": lambda s: s.update(n_features_in_="6"),
+    "activation": lambda s: s.update(activation="sine"),
+    "threads": lambda s: s.update(n_threads=-3),
+    "moments": lambda s: s["_training_state"]["moments"][0][0].__setitem__(0, np.zeros((1, 1))),
+    "moments missing": lambda s: s["_training_state"].update(moments=[]),
+    "step": lambda s: s["_training_state"].update(step=-1),
+    "shapes": lambda s: s["_training_state"].update(shapes=[(1, 1)]),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_state_ends_in_an_error_at_worst(name):
+    """No kernel trusts what a file says: shapes are checked before each use."""
+    model = copy.deepcopy(MODELS[1])
+    state = copy.deepcopy(vars(model))
+    CRAFTED[name](state)
+    model.__setstate__(fastmlp.saving.sealed(state))
+    for use in (lambda: model.predict_proba(X), lambda: model.partial_fit(X, LABELS)):
+        try:
+            quietly(use)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
