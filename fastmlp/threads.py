@@ -52,8 +52,10 @@ class _Helpers:
 
     def withdraw(self, call: Callable[[], None]) -> None:
         """Forget a call that has ended, and with it the buffers that it works in."""
-        with suppress(ValueError):
-            while True:
+        # To remove what is not there is an error that prints the call, all its arrays included:
+        # milliseconds. It is left to the rare case that a helper takes the call in between.
+        while call in self._calls:
+            with suppress(ValueError):
                 self._calls.remove(call)
 
     def _help(self) -> None:
