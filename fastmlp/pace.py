@@ -61,5 +61,6 @@ class Pace:
         elif self._seconds is None:
             self._seconds = each
         else:
-            self._seconds += _NEWEST * (each - self._seconds)
+            # A single call that was held up long says little about the next ones.
+            self._seconds += _NEWEST * (min(each, 2 * self._seconds) - self._seconds)
         self._since_trial += seconds

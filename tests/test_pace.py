@@ -51,3 +51,12 @@ def test_threads_come_back_when_the_machine_is_free_again():
 
 def test_one_thread_is_never_more():
     assert {threads for threads, _ in _train(Pace(1), lambda threads: 1e-3, 5000)} == {1}
+
+
+def test_one_call_that_is_held_up_changes_nothing():
+    pace = Pace(2)
+    _train(pace, lambda threads: 1e-3 / threads, 200)
+    _, longest = pace.next_call()
+    pace.record(longest, 10.0)
+    _train(pace, lambda threads: 1e-3 / threads, 1000)
+    assert pace.threads == 2
