@@ -3,7 +3,7 @@
     python examples/parquet_chunks.py
     python examples/parquet_chunks.py FILE --target NAME --epochs 3
 
-Needs pyarrow. All columns beside the target must be numbers, without gaps. Without FILE, a table of
+Needs pyarrow, the extra `parquet`. All columns beside the target must be numbers, without gaps. Without FILE, a table of
 a million rows is made up, and the time is compared with that of one fit on the whole table.
 
 A pass over the file reads its row groups in a new order, and `partial_fit` shuffles the rows of
@@ -17,8 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    message = "This example needs pyarrow: python -m pip install 'fastmlp[parquet]'"
+    raise SystemExit(message) from error
 
 from fastmlp import MLPBinaryClassifier
 

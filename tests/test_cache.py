@@ -229,7 +229,7 @@ def test_names_follow_what_the_code_depends_on(folder, monkeypatch):
         (cache, "VECTOR_BYTES", 8),
         (numba, "__version__", "0.0"),
         (sys, "version", "2.7"),
-        (numba.config, "BOUNDSCHECK", 1),
+        (numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)

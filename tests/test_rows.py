@@ -91,7 +91,7 @@ def test_rows_keep_what_they_point_to():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("maker", ["csr_array", "csr_matrix", "csc_array", "csc_matrix"])
 def test_sparse_rows(dtype, maker):
-    X = scipy.sparse.random_array((7, 9), density=0.4, rng=np.random.default_rng(0), dtype=dtype)
+    X = scipy.sparse.random(7, 9, density=0.4, random_state=0, dtype=dtype)
     X = getattr(scipy.sparse, maker)(X)
     kept = X.copy()
     rows = as_rows(X, np.dtype(dtype))

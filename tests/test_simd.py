@@ -312,7 +312,7 @@ def test_arithmetic(dtype, name):
     # x where a number is NaN, whichever; elsewhere the value, and the sign of a zero. The larger of
     # two equal zeros may be either.
     np.testing.assert_array_equal(a.array[0], expected)
-    numbers = ~np.isnan(expected) & ~((x == 0) & (y == 0) if name.startswith("at_") else False)
+    numbers = ~np.isnan(expected) & ~((x == 0) & (y == 0) & name.startswith("at_"))
     np.testing.assert_array_equal(np.signbit(a.array[0])[numbers], np.signbit(expected)[numbers])
 
 
