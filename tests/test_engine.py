@@ -296,6 +296,54 @@ def test_the_length_of_a_call_does_not_change_a_bit(name):
     assert_same_bits(*outcomes)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_call_that_could_be_stopped_gives_the_same_bits(n_threads):
+    case = bit_case("two layers", np.float64, n_threads=n_threads)
+    expected = train(case)
+    with everywhere_parallel(), mock.patch.object(engine_module, "_LONG_SECONDS", -1.0):
+        assert_same_bits(train(case), expected)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_an_interrupt_leaves_whole_minibatches(long, monkeypatch):
+    # A short minibatch is finished; a long one is undone, with what the optimizer carries.
+    case = bit_case("two layers", np.float64, n_samples=60, batch_size=20)
+    X, y, weight = case.data()
+    engines = []
+    for _ in range(2):
+        engine = Engine(case.network, 1)
+        engine.set_parameters(*case.parameters())
+        engine.prepare(
+            as_rows(X, case.network.dtype), y, weight, 20, alpha=0.1, optimizer=Optimizer()
+        )
+        engine.train_epoch(case.order(0), 0.01)
+        engines.append(engine)
+    interrupted, whole = engines
+    together, calls = engine_module.run_together, []
+
+    def interrupt(function, n_threads, *arguments, stoppable):
+        together(function, n_threads, *arguments, stoppable=stoppable)
+        calls.append(stoppable)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "run_together", interrupt)
+        patch.setattr(engine_module, "_LONG_SECONDS", -1.0 if long else np.inf)
+        patch.setattr(type(interrupted._pace), "next_call", lambda pace: (1, 1))
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.train_epoch(case.order(1), 0.01)
+    assert calls == [long]
+    if not long:
+        # The first minibatch of the epoch has been made.
+        whole.train_epoch(case.order(1)[:20], 0.01)
+    for _ in range(2):  # and both go on alike
+        assert interrupted.get_moments().step == whole.get_moments().step
+        assert_same_bits(interrupted.get_moments().moments, whole.get_moments().moments)
+        assert_same_bits(interrupted.get_parameters(), whole.get_parameters())
+        losses = [engine.train_epoch(case.order(0), 0.01) for engine in engines]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_second_engine_goes_on_where_the_first_stopped(dtype):
     case = bit_case("two layers", dtype)
