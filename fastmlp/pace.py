@@ -11,8 +11,9 @@ _TRIAL_EVERY, _TRIAL_SECONDS = 0.25, 0.004
 #: A trial must be faster by this factor to be followed.
 _GAIN = 0.95
 
-#: Weight of the newest call in the running mean of the time of a minibatch.
-_NEWEST = 0.25
+#: Weight of the newest call in the running mean of the time of a minibatch: the first calls are
+#: slow, and so is one that was held up, but what was fast once can be fast again.
+_IF_FASTER, _IF_SLOWER = 0.75, 0.25
 
 
 class Pace:
@@ -59,8 +60,10 @@ class Pace:
                 self.threads, self._seconds = self._trial, each
             self._trial = None
         elif self._seconds is None:
+            # The first call touches every buffer for the first time, and is no measure.
             self._seconds = each
+            return
         else:
-            # A single call that was held up long says little about the next ones.
-            self._seconds += _NEWEST * (min(each, 2 * self._seconds) - self._seconds)
+            change = min(each, 2 * self._seconds) - self._seconds
+            self._seconds += change * (_IF_FASTER if change < 0 else _IF_SLOWER)
         self._since_trial += seconds

@@ -60,3 +60,10 @@ def test_one_call_that_is_held_up_changes_nothing():
     pace.record(longest, 10.0)
     _train(pace, lambda threads: 1e-3 / threads, 1000)
     assert pace.threads == 2
+
+
+def test_a_slow_first_call_changes_nothing():
+    pace = Pace(2)
+    pace.record(1, 0.24)
+    _train(pace, lambda threads: 4e-3 / threads, 100)
+    assert pace.threads == 2
