@@ -182,11 +182,17 @@ def takes_part(name, dtype):
     return True
 
 
+#: Seconds after which threads that nothing uses have gone to sleep.
+_PAUSE = 0.15
+
+
 def best_seconds(runs, repetitions, at_least=0.0):
     """Seconds of each run, the best of several.
 
     The runs take turns within each repetition, so that a drift of the machine's speed hits all of
-    them: their ratios hold even where their times do not.
+    them: their ratios hold even where their times do not. Before each there is a pause: the idle
+    threads of OpenBLAS, which NumPy's wheels bring, keep a core busy for 0.1 s after its last
+    product, and would take it from whatever comes next.
 
     Parameters
     ----------
@@ -202,6 +208,7 @@ def best_seconds(runs, repetitions, at_least=0.0):
     turns = 0
     while turns < repetitions or time.perf_counter() - start < at_least:
         for name, run in runs.items():
+            time.sleep(_PAUSE)
             best[name] = min(best[name], run())
         turns += 1
     return best
