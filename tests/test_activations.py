@@ -36,7 +36,7 @@ numbers = st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=100)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kernel", [activate, activate_from_compiled])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(numbers=numbers)
 def test_activate(dtype, activation, kernel, numbers):
     z = rows_of_16(numbers, dtype)
@@ -54,7 +54,7 @@ def test_activate(dtype, activation, kernel, numbers):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kernel", [multiply_derivative, derivative_from_compiled])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(numbers=numbers, seed=st.integers(0, 2**32 - 1))
 def test_multiply_derivative(dtype, activation, kernel, numbers, seed):
     activations = naive_activate(activation, rows_of_16(numbers, dtype))

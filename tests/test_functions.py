@@ -185,7 +185,7 @@ def test_a_number_does_not_depend_on_its_neighbours(dtype, name):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(numbers=st.lists(st.floats(width=32), min_size=1, max_size=40))
 def test_any_numbers(dtype, numbers):
     x = Guarded(np.resize(np.array(numbers, dtype), -(-len(numbers) // 16) * 16), shift=1)

@@ -40,7 +40,7 @@ def evaluate(logit, target, weight):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     rows=st.lists(
         st.tuples(st.floats(-20, 20, width=32), st.integers(0, 1), st.floats(0, 8, width=32)),

@@ -40,7 +40,7 @@ def layers(network):
     return [{name: int(entry[getattr(at, name)]) for name in names} for entry in network.table]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(network=networks(), seed=st.integers(0, 2**32 - 1))
 def test_unpack_gives_back_what_pack_was_given(network, seed):
     coefs, intercepts = random_parameters(network, seed)

@@ -57,7 +57,7 @@ settings_of_a_step = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", [update, update_from_compiled])
 @pytest.mark.parametrize("nesterov", [False, True])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(momentum=st.sampled_from([0.0, 0.5, 0.9, 1.0]), **settings_of_a_step)
 def test_sgd(dtype, kernel, nesterov, momentum, seed, blocks, alpha, total, rate):
     w, velocity, other, g = state(seed, 16 * blocks, dtype)
@@ -77,7 +77,7 @@ def test_sgd(dtype, kernel, nesterov, momentum, seed, blocks, alpha, total, rate
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", [update, update_from_compiled])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     step=st.sampled_from([1, 2, 10, 1000]),
     betas=st.sampled_from([(0.9, 0.999), (0.0, 0.0), (0.5, 0.9)]),

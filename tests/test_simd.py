@@ -52,7 +52,7 @@ def test_tiles_cover_every_number_of_rows_once():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", compiled.panels)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     tiles=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)),
@@ -127,7 +127,7 @@ def test_dot_reports_nan_wherever_it_is(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(0, 40),
@@ -153,7 +153,7 @@ def test_dots_of_many_rows(dtype, seed, rows, columns, gap, exact):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shared=st.integers(0, 40),

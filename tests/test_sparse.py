@@ -62,7 +62,7 @@ any_case = {
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(blocks=st.integers(1, 5), **any_case)
 def test_first_layer(dtype, blocks, seed, n, features, ordered):
     # Whole numbers: sums are exact in any order.
@@ -96,7 +96,7 @@ def test_first_layer(dtype, blocks, seed, n, features, ordered):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(**any_case)
 def test_without_a_hidden_layer(dtype, seed, n, features, ordered):
     rng = np.random.RandomState(seed)

@@ -28,8 +28,7 @@ KERNELS = (
     "test_functions.py::test_ends_zeros_and_nan",
     "test_functions.py::test_error_in_units_in_the_last_place[sigmoid-float32]",
     "test_functions.py::test_error_in_units_in_the_last_place[tanh-float64]",
-    "test_gather.py::test_against_the_twin",
-    "test_network.py::test_layout",
+    "test_gather.py::test_against_the_twin[float32]",
     "test_network.py::test_the_layout_is_the_same_on_every_cpu",
 )
 ENGINE = ("test_engine.py::test_random_networks[float32]",)
