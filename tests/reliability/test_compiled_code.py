@@ -71,7 +71,7 @@ def at_once(program, folder, n_processes):
     """Start the program n times at the same moment on one folder; what each printed."""
     environment = {"NUMBA_CACHE_DIR": str(folder)}
     processes = [start(program, environment=environment) for _ in range(n_processes)]
-    return {finish(process, timeout=600)[0] for process in processes}
+    return {finish(process, timeout=1800)[0] for process in processes}
 
 
 def test_processes_that_start_at_once_on_an_empty_cache(tmp_path):

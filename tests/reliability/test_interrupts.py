@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM at any moment of a fit (point 4)."""
 
+import hashlib
 import os
 import signal
 import sys
@@ -158,35 +159,65 @@ def test_sigterm_kills_at_once():
     process.stderr.close()
 
 
-def test_a_minibatch_that_is_left_is_undone():
-    """Interrupted in its midst, at whatever point: the weights are those from before it."""
+def test_a_minibatch_that_is_left_is_undone(monkeypatch):
+    """However far it has come; here, to its end."""
+    from fastmlp import engine as module
     from fastmlp.engine import Engine, Optimizer
     from fastmlp.network import Network
     from fastmlp.rows import as_rows
 
-    X, y = two_classes(40_000, 50, dtype=np.float32)
-    network = Network((50, 700, 700, 1), ("relu", "relu"), np.dtype("float32"))
+    X, y = two_classes(2000, 50, dtype=np.float32)
+    network = Network((50, 20, 1), ("relu",), np.dtype("float32"))
     rng = np.random.RandomState(0)
     coefs = [rng.randn(a, b).astype("float32") / 20 for a, b in network.shapes()]
     intercepts = [np.zeros(b, "float32") for _, b in network.shapes()]
     engine = Engine(network, 2)
     engine.set_parameters(coefs, intercepts)
-    rows = as_rows(X, network.dtype)
-    engine.prepare(rows, y.astype("f4"), None, 40_000, alpha=1e-4, optimizer=Optimizer())
-    n_left = 0
-    for delay in (0.03, 0.1, 0.2, 0.3, 0.4):
-        timer = threading.Timer(delay, signal.raise_signal, (signal.SIGINT,))
-        try:
-            timer.start()
-            engine.train_epoch(np.arange(40_000), 0.1)
-            timer.join()  # the minibatch was faster
-            time.sleep(0.01)
-        except KeyboardInterrupt:
-            n_left += 1
-            timer.join()
-        if engine.get_moments().step:
-            break
-        after = engine.get_parameters()
-        for given, found in zip((*coefs, *intercepts), (*after[0], *after[1]), strict=True):
-            np.testing.assert_array_equal(given, found)
-    assert n_left > 0
+    rows, targets = as_rows(X, network.dtype), y.astype("f4")
+    engine.prepare(rows, targets, None, 2000, alpha=1e-4, optimizer=Optimizer())
+    original = module.run_together
+
+    def interrupted(*arguments, stoppable):
+        original(*arguments, stoppable=stoppable)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(module, "run_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train_epoch(np.arange(2000), 0.1)
+    after, state = engine.get_parameters(), engine.get_moments()
+    assert state.step == 0
+    for given, found in zip((*coefs, *intercepts), (*after[0], *after[1]), strict=True):
+        np.testing.assert_array_equal(given, found)
+    assert not any(array.any() for moment in state.moments for part in moment for array in part)
+    # And it is made again with the same result as if nothing had happened.
+    monkeypatch.setattr(module, "run_together", original)
+    loss = engine.train_epoch(np.arange(2000), 0.1)
+    other = Engine(network, 1)
+    other.set_parameters(coefs, intercepts)
+    other.prepare(rows, targets, None, 2000, alpha=1e-4, optimizer=Optimizer())
+    assert other.train_epoch(np.arange(2000), 0.1) == loss
+    for one, two in zip(engine.get_parameters(), other.get_parameters(), strict=True):
+        for left, right in zip(one, two, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_a_compiler_that_does_not_listen_is_left():
+    """As LLVM, which for seconds runs no Python code in which a signal could be served."""
+    from fastmlp.threads import compile_for
+
+    class Compiler:
+        def compile(self, signature):
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000_000)
+
+    sent = []
+
+    def send():
+        time.sleep(0.2)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    with pytest.raises(KeyboardInterrupt):
+        compile_for(Compiler(), (), "second")
+    assert time.perf_counter() - sent[0] < PROMPT + SLACK
