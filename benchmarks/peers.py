@@ -201,7 +201,7 @@ def best_seconds(runs, repetitions, at_least=0.0):
     repetitions : int
         The fewest turns.
     at_least : float
-        Go on until so many seconds have passed; short runs need many turns.
+        Go on until so many seconds have passed, pauses included; short runs need many turns.
     """
     best = dict.fromkeys(runs, math.inf)
     start = time.perf_counter()
@@ -214,12 +214,13 @@ def best_seconds(runs, repetitions, at_least=0.0):
     return best
 
 
-def timed(function, *arguments):
-    """A run for `best_seconds` that calls a function."""
+def timed(function, *arguments, calls=1):
+    """A run for `best_seconds`: seconds of a call, the mean of several where one is too short."""
 
     def run():
         start = time.perf_counter()
-        function(*arguments)
-        return time.perf_counter() - start
+        for _ in range(calls):
+            function(*arguments)
+        return (time.perf_counter() - start) / calls
 
     return run
