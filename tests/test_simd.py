@@ -1,5 +1,8 @@
 """The building blocks in SIMD vectors: loops, dot product, panel, transpose, arithmetic."""
 
+import re
+from pathlib import Path
+
 import compiled
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_kernels import product, product_error, whole_vectors
 
+from fastmlp.kernels import simd
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.simd import TILE_ROWS, elementwise, row_tiles
 from fastmlp.kernels.vectors import BLOCK, TILE_VECTORS, VECTOR_BYTES
@@ -219,6 +223,17 @@ def test_elementwise_loop_writes_what_it_says(dtype):
         z.check_all_but_the_array()
         np.testing.assert_array_equal(z.array[0], values[0] * 3 + values[1])
         np.testing.assert_array_equal(x.array[0], values[2] - dtype(0.5))
+
+
+def test_no_two_formulas_of_the_package_share_a_name():
+    # The name of a formula names its machine code: a second one would run the code of the first.
+    folder = Path(simd.__file__).parent
+    calls = re.compile(r"(?<!def )elementwise\((\w+),")
+    names = [
+        name for file in folder.glob("*.py") for name in calls.findall(file.read_text("utf-8"))
+    ]
+    assert len(names) > 10
+    assert len(names) == len(set(names))
 
 
 def test_elementwise_formula_must_fit_what_it_writes():
