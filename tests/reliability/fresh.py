@@ -38,6 +38,8 @@ def start(function, *arguments, environment=None, **options):
     variables = {name: value for name, value in variables.items() if value is not None}
     module = Path(inspect.getfile(function)).stem
     code = (
+        # A shell that runs tests in the background has them, and all they start, ignore Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"import sys; sys.path[:0] = [{str(_HERE)!r}, {str(_HERE.parent)!r}]; "
         f"import {module}; {module}.{function.__name__}(*{arguments!r})"
     )
