@@ -58,14 +58,14 @@ def test_eight_gib_of_data_in_one_gib_of_memory(tmp_path):
     memory_map(tmp_path, 2**23, 2**8, GIB)
 
 
-def seconds_per_row(n_rows, n_features=10):
+def seconds_per_row(n_rows, n_features=28):
     """Of training, the cost of checking X and of the shuffle included."""
     rng = np.random.RandomState(0)
     X = rng.randn(n_rows, n_features).astype(np.float32)
     y = X[:, 0] > 0
     best = np.inf
     warnings.simplefilter("ignore")
-    model = MLPBinaryClassifier((50,), max_iter=1, batch_size=1000, random_state=0)
+    model = MLPBinaryClassifier((100, 100), max_iter=1, batch_size=1000, random_state=0)
     model.fit(X[:1000], y[:1000])
     for _ in range(3):
         n_epochs = max(1, 1_000_000 // n_rows)
