@@ -80,11 +80,6 @@ def print_seconds_per_row(*numbers):
     print(*map(seconds_per_row, numbers))
 
 
-def test_time_grows_with_the_rows_and_no_faster():
-    few, many = map(float, run(print_seconds_per_row, 10_000, 300_000, timeout=300).split())
-    assert many < 1.6 * few  # the machine may be busy; the long run holds it to 15%
-
-
 @pytest.mark.long
 def test_time_per_row_is_flat_to_ten_million_rows():
     numbers = [10**4, 10**5, 10**6, 10**7]

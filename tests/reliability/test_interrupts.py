@@ -17,9 +17,10 @@ from fastmlp import MLPBinaryClassifier
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
-#: In which an interrupt is served, and what a busy machine may add.
+#: In which an interrupt is served, and what a busy machine may add: FASTMLP_TEST_SLACK=0.1 measures
+#: an idle one.
 PROMPT = 0.5
-SLACK = float(os.environ.get("FASTMLP_TEST_SLACK", "0.25"))
+SLACK = float(os.environ.get("FASTMLP_TEST_SLACK", "3"))
 
 ENDLESS = {"max_iter": 10**7, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
 
@@ -128,7 +129,7 @@ def interrupt_the_compiler_and_leave(delay):
 def test_a_script_ends_while_the_compiler_is_at_work():
     environment = {"FASTMLP_CACHE": "0"}
     left = float(run(interrupt_the_compiler_and_leave, 1.5, environment=environment))
-    assert time.time() - left < 2
+    assert time.time() - left < 2 + SLACK
 
 
 @pytest.mark.long
@@ -136,7 +137,7 @@ def test_a_script_ends_while_the_compiler_is_at_work():
 def test_a_script_ends_while_the_compiler_is_anywhere(delay):
     environment = {"FASTMLP_CACHE": "0"}
     left = float(run(interrupt_the_compiler_and_leave, delay, environment=environment))
-    assert time.time() - left < 2
+    assert time.time() - left < 2 + SLACK
 
 
 def train_for_ever():
