@@ -3,8 +3,9 @@
     python examples/parquet_chunks.py
     python examples/parquet_chunks.py FILE --target NAME --epochs 3
 
-Needs pyarrow, the extra `parquet`. All columns beside the target must be numbers, without gaps. Without FILE, a table of
-a million rows is made up, and the time is compared with that of one fit on the whole table.
+Needs pyarrow, the extra `parquet`. All columns beside the target must be numbers, without gaps.
+Without FILE, a table of a million rows is made up, and the time is compared with that of one fit on
+the whole table.
 
 A pass over the file reads its row groups in a new order, and `partial_fit` shuffles the rows of
 each chunk: rows of different chunks do not mix, so a file that is sorted by its target should be
