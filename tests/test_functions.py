@@ -103,7 +103,7 @@ BOUNDS = {
     "sigmoid": 2.0,
     "shared_sigmoid": 2.0,
     "log1p_exp": 2.9,
-    "tanh": 2.6,
+    "tanh": 2.0,
 }
 
 
