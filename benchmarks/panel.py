@@ -26,12 +26,12 @@ from .plot import ENDINGS, draw
 from .roof import roof_gflops, usable_cores
 from .works import DTYPES, PANEL, WORKS, Work
 
-#: The plot's networks: one epoch over the width of two hidden layers, and over the batch size.
+#: The networks of the plot: one over the width of two hidden layers, one over the batch size.
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 SWEEPS = {
-    "width": [Work(f"width {w}", 10_000, 50, (w, w), 200, epochs=2) for w in WIDTHS],
-    "batch size": [Work(f"batch {b}", 10_000, 50, (100, 100), b, epochs=2) for b in BATCH_SIZES],
+    "width": [Work(f"width {w}", 10_000, 50, (w, w), 200, epochs=5) for w in WIDTHS],
+    "batch size": [Work(f"batch {b}", 10_000, 50, (100, 100), b, epochs=5) for b in BATCH_SIZES],
 }
 
 

@@ -182,17 +182,18 @@ def takes_part(name, dtype):
     return True
 
 
-#: Seconds after which threads that nothing uses have gone to sleep.
-_PAUSE = 0.15
+#: Seconds of a turn, in which a contestant trains again and again, at least twice.
+_TURN = 0.25
 
 
 def best_seconds(runs, repetitions, at_least=0.0):
     """Seconds of each run, the best of several.
 
-    The runs take turns within each repetition, so that a drift of the machine's speed hits all of
-    them: their ratios hold even where their times do not. Before each there is a pause: the idle
-    threads of OpenBLAS, which NumPy's wheels bring, keep a core busy for 0.1 s after its last
-    product, and would take it from whatever comes next.
+    The contestants take turns, so that a drift of the machine's speed hits all of them: their
+    ratios hold even where their times do not. A turn is long enough for a contestant to have the
+    machine to itself: the idle threads of OpenBLAS, which NumPy's wheels bring, keep a core busy
+    for 0.1 s after its last product, and cores that have slept start slowly. A contestant that
+    trained just once would be timed in what the one before it left behind.
 
     Parameters
     ----------
@@ -201,15 +202,17 @@ def best_seconds(runs, repetitions, at_least=0.0):
     repetitions : int
         The fewest turns.
     at_least : float
-        Go on until so many seconds have passed, pauses included; short runs need many turns.
+        Go on until so many seconds have passed; short runs need many turns.
     """
     best = dict.fromkeys(runs, math.inf)
     start = time.perf_counter()
     turns = 0
     while turns < repetitions or time.perf_counter() - start < at_least:
         for name, run in runs.items():
-            time.sleep(_PAUSE)
-            best[name] = min(best[name], run())
+            turn_ends = time.perf_counter() + _TURN
+            best[name] = min(best[name], run(), run())
+            while time.perf_counter() < turn_ends:
+                best[name] = min(best[name], run())
         turns += 1
     return best
 

@@ -279,7 +279,7 @@ class Engine:
             np.zeros(CONTROL_SIZE, np.int64), settings, self._places, work.table,
             self._segments, self._rows.csr, order, self._targets, self._sample_weight,
             work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
-            scales, self._limits, self._constants, work.output_delta[:0],
+            scales, self._limits, self._constants, work.scratch[0, :0],
         )  # fmt: skip
         compile_for(run, arguments, self.network.dtype)
         try:
@@ -321,10 +321,10 @@ class Engine:
     # -- inference ---------------------------------------------------------------------------------
     def logits(self, rows: Rows, order: np.ndarray | None = None) -> np.ndarray:
         """z⁽ᴸ⁾ of the rows, or of those that `order` names: shape (n,), of the network's dtype."""
-        return self._predict(at.LOGITS, rows, order)
+        return self._predict(at.LOGITS, rows, order)[:, 0]
 
     def probabilities(self, rows: Rows, order: np.ndarray | None = None) -> np.ndarray:
-        """ŷ = σ(z⁽ᴸ⁾): shape (n,), of the network's dtype."""
+        """1 − ŷ and ŷ = σ(z⁽ᴸ⁾), neither ever 0: shape (n, 2), of the network's dtype."""
         return self._predict(at.PROBABILITIES, rows, order)
 
     def _checked_order(self, order: np.ndarray, rows: Rows) -> np.ndarray:
@@ -340,7 +340,7 @@ class Engine:
         # To the kernels, an order without rows means all rows as they are.
         n = rows.n_samples if order is None else len(order)
         order = np.empty(0, np.int64) if order is None else self._checked_order(order, rows)
-        result = np.empty(n, dtype)
+        result = np.empty((n, 2 if mode == at.PROBABILITIES else 1), dtype)
         if n == 0:
             return result
         block = min(n, _PREDICTION_ROWS)
@@ -360,8 +360,8 @@ class Engine:
         nothing = np.empty(0)
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
-            np.empty((0, 4), np.int64), rows.csr, order, result[:0], result[:0], space.scratch,
-            result[:0], result[:0], nothing, nothing.reshape(0, 2), nothing, nothing,
+            np.empty((0, 4), np.int64), rows.csr, order, *[np.empty(0, dtype)] * 2, space.scratch,
+            *[np.empty(0, dtype)] * 2, nothing, nothing.reshape(0, 2), nothing, nothing,
             self._limits, np.zeros(1 + N_CONSTANTS, dtype), result,
         )  # fmt: skip
         compile_for(run, arguments, dtype)

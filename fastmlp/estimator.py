@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 
 from fastmlp.base import STOCHASTIC_SOLVERS, BinaryNetwork, nothing_lost
 from fastmlp.initialization import LAYER_RULES
-from fastmlp.probabilities import log_probabilities, probabilities
+from fastmlp.probabilities import log_probabilities
 from fastmlp.validation import check_classes
 
 Array = NDArray[Any]
@@ -367,7 +367,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ndarray of shape (n_samples, 2)
             In the dtype of the weights; columns in the order of `classes_`.
         """
-        return probabilities(self.decision_function(X))
+        engine, rows = self._inference(X)
+        return self._without_nan(engine.probabilities(rows))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
@@ -406,13 +407,18 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
             If X is not as described, or so large that a logit cannot be computed.
         """
         engine, rows = self._inference(X)
-        logits = engine.logits(rows)
-        if np.isnan(logits).any():
+        return self._without_nan(engine.logits(rows))
+
+    @staticmethod
+    def _without_nan(outputs: Array) -> Array:
+        """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
+        is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
+        if is_nan.any():
             raise ValueError(
-                f"Input X and the weights overflow {logits.dtype}: the logit of "
-                f"{np.count_nonzero(np.isnan(logits))} row(s) is not a number. Scale X."
+                f"Input X and the weights overflow {outputs.dtype}: the logit of "
+                f"{np.count_nonzero(is_nan)} row(s) is not a number. Scale X."
             )
-        return logits
+        return outputs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -179,7 +179,7 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the rows held out, and keep the weights of the best score."""
-        score = validation.score(self.engine.probabilities(validation.rows, validation.order))
+        score = validation.score(self.engine.probabilities(validation.rows, validation.order)[:, 1])
         result.validation_scores.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")

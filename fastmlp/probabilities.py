@@ -1,7 +1,7 @@
-"""From logits to the probabilities of two classes, and to their logarithms (N5).
+"""From logits to the logarithms of the probabilities of two classes (N5).
 
-Both are computed from e^(−|z|), which never overflows, and not from one another: ``1 - p`` loses
-the digits of a small probability, and ``log(p)`` is infinite where p underflows.
+They are computed from e^(−|z|), which never overflows, and not from the probabilities: ``log(p)``
+is infinite where p underflows.
 """
 
 from __future__ import annotations
@@ -19,30 +19,6 @@ _BLOCK = 1 << 14
 
 # In exact arithmetic no probability is 0. One below the smallest float64 counts as that number.
 _LEAST_LOGARITHM = math.log(math.ulp(0.0))  # −744.4
-
-
-@np.errstate(under="ignore")
-def probabilities(logits: Array) -> Array:
-    """Compute σ(−z) and σ(z), each to full precision and neither ever 0.
-
-    Parameters
-    ----------
-    logits : ndarray of shape (n_samples,)
-        z, in float32 or float64.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, 2)
-        In the dtype of the logits.
-    """
-    result = np.empty((len(logits), 2), dtype=logits.dtype)
-    smallest = np.nextafter(logits.dtype.type(0), logits.dtype.type(1))
-    for start in range(0, len(logits), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        ratio = np.exp(-np.abs(logits[block]))
-        larger = 1 / (1 + ratio)
-        _put(result[block], logits[block] > 0, larger, np.maximum(ratio * larger, smallest))
-    return result
 
 
 @np.errstate(under="ignore")

@@ -72,6 +72,11 @@ def cross_entropy(count, logit, target, weight, delta, loss_of_row, least, most)
     loss.apply_cross_entropy(count, (logit, target, weight, delta, loss_of_row), (least, most))
 
 
+@kernel
+def both_probabilities(count, logit, complement, one):
+    loss.apply_probabilities(count, (logit, complement), (one,))
+
+
 def in_place(formula):
     """f(address, count, one): x ← formula(x) for a formula of one vector.
 

@@ -322,4 +322,5 @@ class NaiveEngine:
         return self._forward(rows, order)[0][:, 0]
 
     def probabilities(self, rows, order=None):
-        return self._forward(rows, order)[1][-1][:, 0]
+        p = self._forward(rows, order)[1][-1][:, 0]
+        return np.column_stack([1 - p, p])

@@ -435,7 +435,7 @@ def test_no_rows_at_all(prepared):
     for _ in range(2):
         assert prepared.train_epoch(nothing, 0.1) == 0.0
     assert prepared.logits(rows, nothing).shape == (0,)
-    assert prepared.probabilities(as_rows(np.zeros((0, 20)), np.dtype(np.float64))).shape == (0,)
+    assert prepared.probabilities(as_rows(np.zeros((0, 20)), np.dtype(np.float64))).shape == (0, 2)
     assert_same_bits(prepared.get_parameters(), before)
 
 

@@ -29,7 +29,7 @@ class ScriptedEngine:
         return loss
 
     def probabilities(self, rows, order):
-        return self.scores[len(self.orders) - 1]
+        return np.array([[np.nan, self.scores[len(self.orders) - 1]]])
 
     def get_parameters(self):
         weight = np.nan if np.isnan([0.0, *self.losses[: len(self.orders)]][-1]) else 0.0
@@ -43,7 +43,7 @@ def training(losses, scores=None, *, tol=0.0, patience=10, schedule=None, **kwar
     validation = None
     if scores is not None:
         # What the engine plays back as probabilities is the score itself.
-        validation = Validation(None, None, None, None, lambda targets, p, weight: p)
+        validation = Validation(None, None, None, None, lambda targets, p, weight: p[0])
     return Training(
         ScriptedEngine(losses, scores or ()),
         np.arange(N_SAMPLES),

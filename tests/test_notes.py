@@ -182,7 +182,7 @@ def test_n1_forward_pass(notes):
     logits = np.array([z[-1][0] for z in zs])
     np.testing.assert_allclose(engine.logits(rows), logits, rtol=1e-12, atol=1e-13)
     predicted = np.array([a[-1][0] for a in layers])
-    np.testing.assert_allclose(engine.probabilities(rows), predicted, rtol=1e-12)
+    np.testing.assert_allclose(engine.probabilities(rows)[:, 1], predicted, rtol=1e-12)
     # Each hidden a_k⁽ˡ⁾ as the logit of the network that ends there and passes it on.
     for layer in range(1, notes.n_layers):
         width = notes.widths[layer]
@@ -255,7 +255,7 @@ def test_n5_non_linearities(activation):
     engine.set_parameters([one, one], [zero, zero])
     rows = as_rows(z[:, None], DOUBLE)
     np.testing.assert_allclose(engine.logits(rows), g, rtol=1e-15, atol=3e-16)
-    np.testing.assert_allclose(engine.probabilities(rows), sigmoid(g), rtol=1e-15, atol=3e-16)
+    np.testing.assert_allclose(engine.probabilities(rows)[:, 1], sigmoid(g), rtol=1e-15, atol=3e-16)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -268,7 +268,7 @@ def test_n5_derivatives(activation):
         row = as_rows(np.array([[z]]), DOUBLE)
         engine.prepare(row, np.zeros(1), None, 1, alpha=0.0, optimizer=GRADIENT_DESCENT)
         _, (_, (bias, _)) = engine.loss_and_gradient()
-        derivative = bias[0] / engine.probabilities(row)[0]
+        derivative = bias[0] / engine.probabilities(row)[0, 1]
         up, down = (activate(activation, np.longdouble(z + h)) for h in (STEP, -STEP))
         assert derivative == pytest.approx(float((up - down) / (2 * STEP)), rel=1e-8, abs=1e-10)
 
@@ -278,7 +278,7 @@ def test_n6_error_at_the_output(notes):
     for k in range(len(notes.X)):
         engine = notes.engine([k])
         delta = engine.loss_and_gradient()[1][1][-1]
-        p = engine.probabilities(as_rows(notes.X[[k]], DOUBLE))
+        p = engine.probabilities(as_rows(notes.X[[k]], DOUBLE))[:, 1]
         np.testing.assert_allclose(delta, p - notes.y[k], rtol=1e-13)
         # The same from the loss and the sigmoid apart: ∂ℒ/∂ŷ · σ′(z⁽ᴸ⁾).
         y, z = notes.y[k], forward_row(*(notes.of_row(k)[j] for j in (0, 2, 3, 4)))[0][-1]
@@ -405,7 +405,8 @@ def test_n10_dimensions(widths, data, n_rows):
     gradients = engine.loss_and_gradient()[1]
     for part, of_part in zip(gradients, (coefs, intercepts), strict=True):
         assert [array.shape for array in part] == [array.shape for array in of_part]
-    assert engine.logits(rows).shape == engine.probabilities(rows).shape == (n_rows,)
+    assert engine.logits(rows).shape == (n_rows,)
+    assert engine.probabilities(rows).shape == (n_rows, 2)
     # The chain of blocks, from the output down, with the shapes of the notes.
     zs, layers = forward_row(X[0], coefs, intercepts, activations)
     chain = np.ones((1, 1))  # ∂ℒ/∂z⁽ᴸ⁾

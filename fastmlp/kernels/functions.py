@@ -104,6 +104,15 @@ def _sigmoid_of(z, e):
     return _over_sum(one.where(z.compare(">=", 0.0), e), one, e)
 
 
+def sigmoid_and_complement(z):
+    """σ(z) and σ(−z), each to full precision and neither ever 0: 1 − σ(z) would lose its digits."""
+    e, one = exp(-z.abs()), z._of(1.0)
+    larger = _over_sum(one, one, e)
+    smaller = _over_sum(e, one, e).at_least(_terms(z, 2.0**-149, 2.0**-1074))
+    positive = z.compare(">=", 0.0)
+    return larger.where(positive, smaller), smaller.where(positive, larger)
+
+
 def sigmoid(z):
     """σ(z) = 1 / (1 + e^(−z)) (N5), without overflow on either side."""
     return _sigmoid_of(z, exp(-z.abs()))

@@ -67,6 +67,9 @@ def _gather_from(kind):
                 b.icmp_signed("==", x_column, I64(itemsize)), b.sdiv(columns, I64(width)), I64(0)
             )
             done = b.mul(whole, I64(width))
+            overlaps = b.and_(b.icmp_signed(">", whole, I64(0)), b.icmp_signed("<", done, columns))
+            ends_within = b.zext(overlaps, I64)
+            done = b.select(overlaps, columns, done)
             ordered = b.icmp_signed("!=", order, I64(0))
             with Loop(b, rows) as row:
                 position = b.add(first, row.index)
@@ -81,9 +84,15 @@ def _gather_from(kind):
                 source_row = b.select(ordered, source_row, position)
                 at = b.add(x, b.mul(source_row, x_row))
                 to = b.gep(numbers, [b.mul(row.index, target_row)])
-                with Loop(b, whole) as step:
-                    shift = b.mul(step.index, I64(width))
+
+                def copy_vector(shift):
                     copy(b.add(at, b.mul(shift, I64(itemsize))), b.gep(to, [shift]), width)
+
+                with Loop(b, whole) as step:
+                    copy_vector(b.mul(step.index, I64(width)))
+                # The last vector of a row may overlap the one before.
+                with Loop(b, ends_within):
+                    copy_vector(b.sub(columns, I64(width)))
                 with Loop(b, b.sub(columns, done)) as step:
                     column = b.add(done, step.index)
                     copy(b.add(at, b.mul(column, x_column)), b.gep(to, [column]), 1)

@@ -1,4 +1,4 @@
-"""Binary cross-entropy and the error at the output, both from the logit (N2, N5, N6)."""
+"""Probabilities, binary cross-entropy and the error at the output, from the logit (N2, N5, N6)."""
 
 from fastmlp.kernels import functions
 from fastmlp.kernels.simd import elementwise
@@ -20,6 +20,14 @@ def cross_entropy(z, y, weight, delta, loss, least, most):
     ends = z.at_least(0.0) - z * y
     return (p - y) * weight, (ends + tail).at_least(least).at_most(most)
 
+
+def probabilities(z, complement, one):
+    """P(y = 1) = σ(z) and P(y = 0) = σ(−z)."""
+    return functions.sigmoid_and_complement(z)
+
+
+#: f(count, (logit, any), (one,)): writes the probabilities of 1 to the first, of 0 to the second.
+apply_probabilities = elementwise(probabilities, arrays=2, scalars=1, writes=(0, 1))
 
 #: f(count, (logit, target, weight, delta, loss), (least, most)): writes delta and loss.
 apply_cross_entropy = elementwise(cross_entropy, arrays=5, scalars=2, writes=(3, 4))

@@ -7,15 +7,12 @@ One function serves them all, for any number of threads: every thread that enter
 import numpy as np
 
 from fastmlp.kernels import fields as at
-from fastmlp.kernels.activations import LOGISTIC, activate
 from fastmlp.kernels.backprop import backward, descend, forward
 from fastmlp.kernels.jit import entry, phase
-from fastmlp.kernels.loss import apply_cross_entropy
+from fastmlp.kernels.loss import apply_cross_entropy, apply_probabilities
 from fastmlp.kernels.simd import address_of
 from fastmlp.kernels.tasks import claim, enter, finish, leave, stopped, wait_for
 from fastmlp.kernels.vectors import BLOCK
-
-_LOGISTIC = np.int64(LOGISTIC)  # a plain number would be a type of its own to Numba
 
 
 @phase
@@ -87,8 +84,8 @@ def run(
         Least and largest loss of a row.
     constants : (1 + N_CONSTANTS,) T
         alpha, then the optimizer's constants.
-    result : (n_rows,) T
-        Predictions; written.
+    result : (n_rows, 1 or 2) T
+        Logits, or the probabilities of 0 and of 1; written.
     """
     mode, batch_size, n_rows = settings[at.MODE], settings[at.BATCH_SIZE], settings[at.N_ROWS]
     row_units, weight_units = settings[at.ROW_UNITS], settings[at.WEIGHT_UNITS]
@@ -113,12 +110,17 @@ def run(
         rows_here = min(batch_size, n_rows - start)
         if predicting:
             slot = thread * unit_rows
-            forward(network, places, csr, order, start, rows_here, slot, scratch[thread, 0], one)
+            logit, complement = scratch[thread, 0], scratch[thread, 1]
+            forward(network, places, csr, order, start, rows_here, slot, logit, one)
             if mode == at.PROBABILITIES:
                 count = (rows_here + BLOCK - 1) // BLOCK * BLOCK
-                activate(_LOGISTIC, address_of(scratch[thread, 0]), count, one)
-            for r in range(rows_here):
-                result[start + r] = scratch[thread, 0, r]
+                apply_probabilities(count, (address_of(logit), address_of(complement)), (one,))
+                for r in range(rows_here):
+                    result[start + r, 0] = complement[r]
+                    result[start + r, 1] = logit[r]
+            else:
+                for r in range(rows_here):
+                    result[start + r, 0] = logit[r]
         elif scales[batch] == 0.0:
             if unit == 0:
                 losses[batch, 0] = 0.0
