@@ -162,16 +162,16 @@ class BinaryNetwork(BaseEstimator):
 
         rng = check_random_state(self.random_state)
         if going_on:
-            start = self._present_parameters(hidden)
+            coefs, intercepts, widths = self._present_parameters(hidden)
         else:
-            start = self._new_parameters((X.shape[1], *hidden, 1), X.dtype, rng)
-        coefs, intercepts, widths = start
+            coefs, intercepts, widths = self._new_parameters((X.shape[1], *hidden, 1), X.dtype, rng)
         dtype = _dtype_of(coefs)
         check_fits_in(dtype, X)
 
         by_epochs = self.solver in STOCHASTIC_SOLVERS
         working_dtype = dtype if by_epochs else FLOAT64
         engine = self._engine(coefs, intercepts, widths, working_dtype)
+        del coefs, intercepts  # as large as the engine's own
         rows = as_rows(X, working_dtype)
         targets = encode(y, classes, working_dtype)
         if by_epochs:

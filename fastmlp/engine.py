@@ -30,7 +30,7 @@ _WORK_PER_THREAD = 300_000
 _PREDICTION_WORK_PER_THREAD = 1_000_000
 
 #: A call that may take longer than this is left at an interrupt, instead of being finished.
-_LONG_SECONDS = 0.1
+_LONG_SECONDS = 0.25
 
 #: Multiply-adds a second of a slow core: what a call takes at most, before one has been timed.
 _SLOW = 1e10
@@ -291,6 +291,12 @@ class Engine:
     def get_moments(self) -> OptimizerState:
         """A copy of the optimizer's state."""
         return OptimizerState(self._step, [self.network.unpack(m) for m in self._moments])
+
+    def release_moments(self) -> OptimizerState:
+        """The optimizer's state itself, which may be large; the buffers of training are dropped."""
+        state = OptimizerState(self._step, [self.network.views(m) for m in self._moments])
+        del self._moments, self._gradients, self._transposes, self._workspace
+        return state
 
     def set_moments(self, state: OptimizerState) -> None:
         """Continue from a state of the same optimizer and network."""

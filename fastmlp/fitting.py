@@ -32,7 +32,8 @@ class FitResult:
     Attributes
     ----------
     parameters : tuple of (coefs, intercepts)
-        The weights and biases to keep: with a `Validation`, those of its best score.
+        The weights and biases to keep: with a `Validation`, those of its best score. Empty while
+        training has none to keep.
     n_iter : int
         Epochs, or iterations of L-BFGS.
     loss : float
@@ -45,7 +46,7 @@ class FitResult:
         Where the optimizer stands, for training that goes on. None after L-BFGS.
     """
 
-    parameters: Parameters
+    parameters: Parameters = field(default_factory=lambda: ([], []))
     n_iter: int = 0
     loss: float = np.nan
     loss_curve: list[float] = field(default_factory=list)
@@ -53,23 +54,21 @@ class FitResult:
     moments: OptimizerState | None = None
 
 
-def shuffled(order: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
-    """Permute the rows' order, with the draws of scikit-learn's shuffle of that order.
+def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
+    """Permute the rows' order in place, with the draws of scikit-learn's shuffle of that order.
 
     That one shuffles the positions and takes the order at them; shuffling the order itself makes
     the same swaps.
     """
-    order = order.copy()
     bits = getattr(rng, "_bit_generator", None)
     if bits is None or len(order) >= 2**32:
         rng.shuffle(order)
-        return order
+        return
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
     compile_for(permute, (order, function, state), None)
     with bits.lock:
         permute(order, function, state)
-    return order
 
 
 def all_finite(parameters: Parameters) -> bool:
@@ -90,7 +89,7 @@ class Training:
     engine : Engine
         Runs the epochs.
     order : ndarray of int64
-        The rows to train on, in the order that the first shuffle starts from.
+        The rows to train on, in the order that the first shuffle starts from; shuffled in place.
     rng : RandomState
         Where the order of each epoch is drawn from.
     schedule : Constant
@@ -135,7 +134,7 @@ class Training:
         FitResult
             The model.
         """
-        result = FitResult(self.engine.get_parameters())
+        result = FitResult()
         stop = False
         try:
             while not stop and result.n_iter < max_epochs:
@@ -149,15 +148,15 @@ class Training:
                 )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if self.validation is None:
+        result.moments = self.engine.release_moments()
+        if not result.parameters[0]:
             result.parameters = self.engine.get_parameters()
-        result.moments = self.engine.get_moments()
         return result
 
     def _run_epoch(self, result: FitResult) -> bool:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""
         if self.shuffle:
-            self.order = shuffled(self.order, self.rng)
+            shuffle(self.order, self.rng)
         loss = self.engine.train_epoch(self.order, self.schedule.rate)
         result.n_iter += 1
         result.loss = loss

@@ -132,16 +132,17 @@ class Network:
         """Rows of all weight matrices, as stored."""
         return int(self.table[:, Field.ROWS].sum())
 
-    def _views(self, flat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Each layer's matrix and bias within a flat array."""
-        views = []
+    def views(self, flat: np.ndarray) -> Parameters:
+        """(coefs, intercepts) where they lie within a flat array."""
+        coefs, intercepts = [], []
         for (n_in, n_out), entry in zip(self.shapes(), self.table, strict=True):
             start, stride, bias = (int(entry[k]) for k in (Field.WEIGHTS, Field.STRIDE, Field.BIAS))
             rows = int(entry[Field.ROWS])
             matrix = flat[start : start + rows * stride].reshape(rows, stride)
             matrix = matrix[:, :n_in].T if n_out == 1 and rows == 1 else matrix[:, :n_out]
-            views.append((matrix[:n_in], flat[bias : bias + n_out]))
-        return views
+            coefs.append(matrix[:n_in])
+            intercepts.append(flat[bias : bias + n_out])
+        return coefs, intercepts
 
     def pack(self, parameters: Parameters, out: np.ndarray) -> None:
         """Write (coefs, intercepts) into a flat array of this network's layout.
@@ -157,7 +158,7 @@ class Network:
                 f"The network has {self.n_layers} layers; coefs_ has {len(coefs)} arrays and "
                 f"intercepts_ {len(intercepts)}."
             )
-        for k, (matrix, bias) in enumerate(self._views(out)):
+        for k, (matrix, bias) in enumerate(zip(*self.views(out), strict=True)):
             if np.shape(coefs[k]) != matrix.shape:
                 raise ValueError(
                     f"coefs_[{k}] must have shape {matrix.shape}, got {np.shape(coefs[k])}."
@@ -171,5 +172,5 @@ class Network:
 
     def unpack(self, flat: np.ndarray) -> Parameters:
         """(coefs, intercepts) of a flat array, as fresh C-contiguous arrays."""
-        views = self._views(flat)
-        return [np.array(m, order="C") for m, _ in views], [b.copy() for _, b in views]
+        coefs, intercepts = self.views(flat)
+        return [np.array(matrix, order="C") for matrix in coefs], [b.copy() for b in intercepts]

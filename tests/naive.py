@@ -294,6 +294,9 @@ class NaiveEngine:
             for moment, value in zip(self.moments, moments, strict=True):
                 moment[k] = value.astype(self.dtype)
 
+    def release_moments(self):
+        return self.get_moments()
+
     def get_moments(self):
         n = len(self.coefs)
         pairs = [([a.copy() for a in m[:n]], [a.copy() for a in m[n:]]) for m in self.moments]

@@ -6,7 +6,8 @@ from naive import NaiveState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
-from fastmlp.fitting import Training, all_finite, shuffled
+from fastmlp import fitting
+from fastmlp.fitting import Training, all_finite
 from fastmlp.schedules import Adaptive, Constant, InverseScaling
 from fastmlp.stopping import Plateau, Validation
 
@@ -24,7 +25,7 @@ class ScriptedEngine:
         loss = self.losses[len(self.orders)]
         if isinstance(loss, BaseException):
             raise loss
-        self.orders.append(order)
+        self.orders.append(order.copy())
         self.rates.append(rate)
         return loss
 
@@ -35,7 +36,7 @@ class ScriptedEngine:
         weight = np.nan if np.isnan([0.0, *self.losses[: len(self.orders)]][-1]) else 0.0
         return [np.array([[len(self.orders) + weight]])], [np.zeros(1)]
 
-    def get_moments(self):
+    def release_moments(self):
         return NaiveState(len(self.orders))
 
 
@@ -55,11 +56,12 @@ def training(losses, scores=None, *, tol=0.0, patience=10, schedule=None, **kwar
     )
 
 
-def test_shuffled_draws_what_scikit_learns_shuffle_draws():
+def test_shuffle_draws_what_scikit_learns_shuffle_draws():
     order = np.arange(5, 25)
     ours, theirs = np.random.RandomState(1), np.random.RandomState(1)
     for _ in range(3):
-        order, expected = shuffled(order, ours), shuffle(order, random_state=theirs)
+        expected = shuffle(order, random_state=theirs)
+        fitting.shuffle(order, ours)
         np.testing.assert_array_equal(order, expected)
     assert ours.randint(2**31) == theirs.randint(2**31)
 

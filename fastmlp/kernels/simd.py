@@ -125,7 +125,7 @@ def elementwise(formula, arrays, scalars, writes):
 
         def codegen(context, builder, signature, args):
             kinds = [I64] * (1 + arrays) + [number] * scalars
-            name = _name(formula.__name__, real)
+            name = _name(f"{formula.__module__}.{formula.__name__}", real)
             function = emit_function(builder, name, ir.VoidType(), kinds, emit)
             values = [builder.extract_value(args[1], k) for k in range(arrays)]
             values += [builder.extract_value(args[2], k) for k in range(scalars)]

@@ -45,9 +45,11 @@ def fit(dtype="float64"):
 
 def shuffle():
     """Use the smallest function whose compiled code is kept."""
-    from fastmlp.fitting import shuffled
+    from fastmlp.fitting import shuffle
 
-    print(shuffled(np.arange(50), np.random.RandomState(0))[:3])
+    order = np.arange(50)
+    shuffle(order, np.random.RandomState(0))
+    print(order[:3])
 
 
 def files(folder):
