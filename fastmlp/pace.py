@@ -8,6 +8,12 @@ _SLICE_SECONDS = 0.2
 #: Training between two trials of another number of threads, and the length of a trial.
 _TRIAL_EVERY, _TRIAL_SECONDS = 0.25, 0.004
 
+#: Minibatches shorter than this lose most by a thread that has to wait for a core: a time slice of
+#: the operating system is that of dozens of them. Where they are that short, the first trial comes
+#: early, each next one after twice the time, and a trial is brief.
+_SHORT = 1e-4
+_FIRST_TRIAL, _BRIEF_TRIAL_SECONDS = 0.003, 0.001
+
 #: A trial must be faster by this factor to be followed.
 _GAIN = 0.95
 
@@ -34,6 +40,7 @@ class Pace:
         self.most_threads = self.threads = most_threads
         self._seconds: float | None = None  # of a minibatch, with self.threads
         self._since_trial = 0.0
+        self._next_trial = _FIRST_TRIAL
         self._trial: int | None = None
         self._fewer_next = True
         self._longest = 1
@@ -42,12 +49,18 @@ class Pace:
         """Threads of the next call, and how many minibatches it may take."""
         if self._seconds is None:
             return self.threads, 1
-        if self.most_threads > 1 and self._since_trial >= _TRIAL_EVERY:
+        is_short = self._seconds < _SHORT
+        trial_after = min(self._next_trial, _TRIAL_EVERY) if is_short else _TRIAL_EVERY
+        limit = _SLICE_SECONDS
+        if self.most_threads > 1 and self._since_trial >= trial_after:
             self._since_trial = 0.0
+            self._next_trial = 2 * trial_after
             fewer = self.threads > 1 and (self._fewer_next or self.threads == self.most_threads)
             self._trial = self.threads // 2 if fewer else min(2 * self.threads, self.most_threads)
             self._fewer_next = not fewer
-        limit = _SLICE_SECONDS if self._trial is None else _TRIAL_SECONDS
+            limit = _BRIEF_TRIAL_SECONDS if is_short else _TRIAL_SECONDS
+        elif self.most_threads > 1:
+            limit = min(limit, trial_after - self._since_trial)
         longest = max(1, min(self._longest, int(limit / max(self._seconds, 1e-9))))
         return self._trial or self.threads, longest
 

@@ -67,3 +67,16 @@ def test_a_slow_first_call_changes_nothing():
     pace.record(1, 0.24)
     _train(pace, lambda threads: 4e-3 / threads, 100)
     assert pace.threads == 2
+
+
+def test_short_minibatches_that_threads_hold_up_go_on_with_one_soon():
+    pace = Pace(2)
+    _train(pace, lambda threads: 20e-6 if threads == 1 else 65e-6, 150)
+    assert pace.threads == 1
+
+
+def test_trials_of_short_minibatches_become_rare():
+    calls = _train(Pace(2), lambda threads: 40e-6 / threads, 100_000)
+    trials = [count for threads, count in calls if threads == 1]
+    assert 5 < len(trials) < 20
+    assert sum(trials) * 40e-6 < 0.02
