@@ -1,13 +1,13 @@
 """fastmlp beside its peers: the README's table and plot, from one run.
 
-    python -m benchmarks.panel                             # the table, about three minutes
+    python -m benchmarks.panel                             # the table, about four minutes
     python -m benchmarks.panel --plot speed.svg            # and the plot
     python -m benchmarks.panel --only wide deep --repetitions 10
     python -m benchmarks.panel --json run.json             # keep the run ...
     python -m benchmarks.panel --load run.json --plot speed.svg    # ... and show it again
 
-All contestants train the same networks on the same data, taken in turns; the best of the
-repetitions counts (see `peers`). scikit-learn must be there, torch and jax are measured where they
+All contestants train the same networks on the same data, taken in turns, and the best run counts
+(see `peers`). scikit-learn must be there, torch and jax are measured where they
 are installed. Run it on a machine that does nothing else.
 """
 
@@ -85,7 +85,7 @@ def header(result):
     return (
         f"{result['machine']}; FMA roof {', '.join(roofs)}.\n"
         f"{result['versions']}.\n"
-        f"{result['date']}, best of {result['repetitions']} repetitions."
+        f"{result['date']}, best of {result['repetitions']} turns of two runs."
     )
 
 

@@ -182,18 +182,19 @@ def takes_part(name, dtype):
     return True
 
 
-#: Seconds of a turn, in which a contestant trains again and again, at least twice.
-_TURN = 0.25
+#: A turn: a contestant trains for so many seconds that do not count, at least once, and then for
+#: so many runs that do.
+_WARM_UP_SECONDS, _RUNS = 0.25, 2
 
 
 def best_seconds(runs, repetitions, at_least=0.0):
     """Seconds of each run, the best of several.
 
     The contestants take turns, so that a drift of the machine's speed hits all of them: their
-    ratios hold even where their times do not. A turn is long enough for a contestant to have the
-    machine to itself: the idle threads of OpenBLAS, which NumPy's wheels bring, keep a core busy
-    for 0.1 s after its last product, and cores that have slept start slowly. A contestant that
-    trained just once would be timed in what the one before it left behind.
+    ratios hold even where their times do not. The start of a turn does not count, so that each has
+    the machine to itself: the idle threads of OpenBLAS, which NumPy's wheels bring, keep a core
+    busy for 0.1 s after its last product, and cores that have slept start slowly. Of all the same
+    number of runs counts.
 
     Parameters
     ----------
@@ -209,10 +210,11 @@ def best_seconds(runs, repetitions, at_least=0.0):
     turns = 0
     while turns < repetitions or time.perf_counter() - start < at_least:
         for name, run in runs.items():
-            turn_ends = time.perf_counter() + _TURN
-            best[name] = min(best[name], run(), run())
-            while time.perf_counter() < turn_ends:
-                best[name] = min(best[name], run())
+            warm = time.perf_counter() + _WARM_UP_SECONDS
+            run()
+            while time.perf_counter() < warm:
+                run()
+            best[name] = min(best[name], *(run() for _ in range(_RUNS)))
         turns += 1
     return best
 

@@ -29,6 +29,9 @@ _WORK_PER_THREAD = 300_000
 #: The same for a prediction, where a thread more costs its start.
 _PREDICTION_WORK_PER_THREAD = 1_000_000
 
+#: Multiply-adds of a short minibatch, of which a time slice of the operating system takes dozens.
+_SHORT_WORK = 10_000_000
+
 #: A call that may take longer than this is left at an interrupt, instead of being finished.
 _LONG_SECONDS = 0.25
 
@@ -55,6 +58,7 @@ class Engine:
         self._most_threads = available_threads(n_threads)
         self._parameters = aligned_zeros(network.size, network.dtype)
         self._places = np.zeros(at.N_PLACES, np.int64)
+        self._rows: Rows | None = None  # to train on
         self._places[at.PARAMETERS] = self._parameters.ctypes.data
         eps = float(np.finfo(network.dtype).eps)
         # A probability is clipped to [eps, 1 − eps] in the type that it is computed in.
@@ -137,6 +141,11 @@ class Engine:
         rows.write_places(self._places)
         self._plan(batch_size)
 
+    def _training_rows(self) -> Rows:
+        if self._rows is None:
+            raise RuntimeError("prepare comes before training.")
+        return self._rows
+
     def _check_rows(self, rows: Rows) -> None:
         if rows.n_features != self.network.widths[0]:
             raise ValueError(
@@ -156,12 +165,12 @@ class Engine:
             batch_size,
             self._n_threads,
             -(-batch_size // self._n_threads),
-            dense=self._rows.array is not None,
+            dense=self._training_rows().array is not None,
             backward=True,
         )
         self._workspace.write_places(self._places)
         self._batches: tuple[np.ndarray, ...] | None = None
-        self._pace = Pace(self._n_threads)
+        self._pace = Pace(self._n_threads, short=work < _SHORT_WORK)
         self._batch_seconds = 1.5 * work / _SLOW
 
     def _refresh(self) -> None:
@@ -215,10 +224,10 @@ class Engine:
         Notes
         -----
         An epoch is cut into slices of at most about 0.2 s, between which interrupts are served. A
-        single minibatch that takes longer is left at an interrupt, and undone. So the weights are
-        those of whole minibatches whenever the caller's Python code runs.
+        single minibatch that may take longer is left at an interrupt, and undone. So the weights
+        are those of whole minibatches whenever the caller's Python code runs.
         """
-        order = self._checked_order(order, self._rows)
+        order = self._checked_order(order, self._training_rows())
         if order.size == 0:
             return 0.0
         starts, sizes, scales = self._minibatches(order)
@@ -245,7 +254,7 @@ class Engine:
                 raise
             seconds = time.perf_counter() - started
             self._batch_seconds = seconds / (end - batch)
-            self._pace.record(end - batch, seconds)
+            self._pace.record(len(rows) / self._batch_size, seconds)
             batch = end
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         totals = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales * sizes
@@ -277,7 +286,7 @@ class Engine:
         )
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, self._places, work.table,
-            self._segments, self._rows.csr, order, self._targets, self._sample_weight,
+            self._segments, self._training_rows().csr, order, self._targets, self._sample_weight,
             work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
             scales, self._limits, self._constants, work.scratch[0, :0],
         )  # fmt: skip
@@ -292,11 +301,13 @@ class Engine:
         """A copy of the optimizer's state."""
         return OptimizerState(self._step, [self.network.unpack(m) for m in self._moments])
 
-    def release_moments(self) -> OptimizerState:
-        """The optimizer's state itself, which may be large; the buffers of training are dropped."""
-        state = OptimizerState(self._step, [self.network.views(m) for m in self._moments])
-        del self._moments, self._gradients, self._transposes, self._workspace
-        return state
+    def end_training(self) -> None:
+        """Drop the buffers of gradients and minibatches; `prepare` comes before more training."""
+        self._rows = None
+        for name in ("_gradients", "_transposes", "_zeros", "_workspace", "_batches"):
+            vars(self).pop(name, None)
+        for place in (at.GRADIENTS, at.TRANSPOSES, at.ZEROS, at.ACTIVATIONS, at.DELTAS):
+            self._places[place] = 0
 
     def set_moments(self, state: OptimizerState) -> None:
         """Continue from a state of the same optimizer and network."""
@@ -308,7 +319,7 @@ class Engine:
 
     def loss_and_gradient(self) -> tuple[float, Parameters]:
         """Mean loss over all rows with its L2 term, and its gradient (for L-BFGS)."""
-        n = self._rows.n_samples
+        n = self._training_rows().n_samples
         if self._batch_size != min(n, _GRADIENT_BATCH):
             self._plan(min(n, _GRADIENT_BATCH))
         self._refresh()

@@ -366,6 +366,11 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         -------
         ndarray of shape (n_samples, 2)
             In the dtype of the weights; columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If X is not as described, or so large that a logit cannot be computed.
         """
         engine, rows = self._inference(X)
         return self._without_nan(engine.probabilities(rows))

@@ -33,7 +33,7 @@ class FitResult:
     ----------
     parameters : tuple of (coefs, intercepts)
         The weights and biases to keep: with a `Validation`, those of its best score. Empty while
-        training has none to keep.
+        training goes on without one.
     n_iter : int
         Epochs, or iterations of L-BFGS.
     loss : float
@@ -134,7 +134,10 @@ class Training:
         FitResult
             The model.
         """
+        # With a validation set, weights without a score are none to keep.
         result = FitResult()
+        if self.validation is not None:
+            result.parameters = self.engine.get_parameters()
         stop = False
         try:
             while not stop and result.n_iter < max_epochs:
@@ -148,10 +151,20 @@ class Training:
                 )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        result.moments = self.engine.release_moments()
-        if not result.parameters[0]:
-            result.parameters = self.engine.get_parameters()
+        while not self._finish(result):
+            warnings.warn("Training interrupted by user.", stacklevel=2)
         return result
+
+    def _finish(self, result: FitResult) -> bool:
+        """Take the model out of the engine; False where an interrupt came in between."""
+        try:
+            self.engine.end_training()
+            if self.validation is None:
+                result.parameters = self.engine.get_parameters()
+            result.moments = self.engine.get_moments()
+        except KeyboardInterrupt:
+            return False
+        return True
 
     def _run_epoch(self, result: FitResult) -> bool:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""

@@ -294,8 +294,8 @@ class NaiveEngine:
             for moment, value in zip(self.moments, moments, strict=True):
                 moment[k] = value.astype(self.dtype)
 
-    def release_moments(self):
-        return self.get_moments()
+    def end_training(self):
+        pass
 
     def get_moments(self):
         n = len(self.coefs)

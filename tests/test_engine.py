@@ -581,6 +581,18 @@ def prepared():
     return engine
 
 
+def test_training_that_has_ended_needs_prepare(prepared):
+    moments, parameters = prepared.get_moments(), prepared.get_parameters()
+    for _ in range(2):
+        prepared.end_training()
+        for use in (lambda: prepared.train_epoch(np.arange(20), 0.1), prepared.loss_and_gradient):
+            with pytest.raises(RuntimeError, match="prepare comes before training"):
+                use()
+    assert_same_bits(prepared.get_moments().moments, moments.moments)
+    assert_same_bits(prepared.get_parameters(), parameters)
+    assert prepared.logits(as_rows(np.zeros((3, 20)), np.dtype(np.float64))).shape == (3,)
+
+
 @pytest.mark.parametrize("bad", [-1, 20, 10**12, -(10**12)])
 def test_rows_that_x_does_not_have(prepared, bad):
     rows = as_rows(np.zeros((20, 20)), np.dtype(np.float64))

@@ -12,12 +12,24 @@ from fastmlp.kernels import functions
 DTYPES = (np.float32, np.float64)
 FUNCTIONS = {
     name: compiled.in_place(getattr(functions, name))
-    for name in ("exp", "expm1", "log1p", "sigmoid", "tanh")
+    for name in ("exp", "log1p", "sigmoid", "tanh")
 }
 
 
 def shared_sigmoid(z):
     return functions.sigmoid_and_log1p(z)[0]
+
+
+def expm1(x):
+    return functions.expm1(x)[0]
+
+
+def sigmoid_beside_complement(z):
+    return functions.sigmoid_and_complement(z)[0]
+
+
+def complement(z):
+    return functions.sigmoid_and_complement(z)[1]
 
 
 def log1p_exp(z):
@@ -26,6 +38,9 @@ def log1p_exp(z):
 
 FUNCTIONS["shared_sigmoid"] = compiled.in_place(shared_sigmoid)
 FUNCTIONS["log1p_exp"] = compiled.in_place(log1p_exp)
+FUNCTIONS["expm1"] = compiled.in_place(expm1)
+FUNCTIONS["sigmoid_beside_complement"] = compiled.in_place(sigmoid_beside_complement)
+FUNCTIONS["complement"] = compiled.in_place(complement)
 
 
 def apply(name, x):
@@ -40,7 +55,9 @@ def exact(name, x):
     """The same in long double."""
     x = x.astype(np.longdouble)
     with np.errstate(all="ignore"):
-        if name in ("sigmoid", "shared_sigmoid"):
+        if name == "complement":
+            x = -x
+        if "sigmoid" in name or name == "complement":
             return np.where(x >= 0, 1 / (1 + np.exp(-x)), np.exp(x) / (1 + np.exp(x)))
         if name == "log1p_exp":
             return np.log1p(np.exp(-np.abs(x)))
@@ -62,6 +79,8 @@ RANGES = {
     "log1p": (0.0, 1.0),
     "sigmoid": (-np.inf, np.inf),
     "shared_sigmoid": (-np.inf, np.inf),
+    "sigmoid_beside_complement": (-np.inf, np.inf),
+    "complement": (-np.inf, np.inf),
     "log1p_exp": (-np.inf, np.inf),
     "tanh": (-np.inf, np.inf),
 }
@@ -102,6 +121,8 @@ BOUNDS = {
     "log1p": 2.0,
     "sigmoid": 2.0,
     "shared_sigmoid": 2.0,
+    "sigmoid_beside_complement": 2.0,
+    "complement": 2.0,
     "log1p_exp": 2.9,
     "tanh": 2.0,
 }
@@ -131,7 +152,7 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", SPECIAL)
 def test_ends_zeros_and_nan(dtype, name):
     x, expected = np.array(SPECIAL[name], dtype).T
     values = apply(name, x)
@@ -147,6 +168,15 @@ def test_exp_reaches_the_smallest_subnormal_number(dtype):
     ends = {np.float32: (-103.0, -104.0), np.float64: (-745.0, -746.0)}[dtype]
     np.testing.assert_array_equal(apply("exp", np.array(ends, dtype)), [smallest, 0])
     np.testing.assert_array_equal(apply("sigmoid", np.array(ends, dtype)), [smallest, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_both_sigmoids_are_the_sigmoid_and_never_0(dtype):
+    x = np.append(grid(dtype, -np.inf, np.inf), np.array([np.inf, -np.inf], dtype))
+    smallest = np.finfo(dtype).smallest_subnormal
+    for name, z in (("sigmoid_beside_complement", x), ("complement", -x)):
+        np.testing.assert_array_equal(apply(name, x), np.maximum(apply("sigmoid", z), smallest))
+        assert np.isnan(apply(name, np.array([np.nan], dtype))).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

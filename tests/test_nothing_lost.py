@@ -114,7 +114,7 @@ def test_failure_before_or_after_the_epochs(model, call, error, place, monkeypat
 
 
 @pytest.mark.parametrize("error", [MemoryError, SystemExit])
-@pytest.mark.parametrize("method", ["prepare", "train_epoch", "release_moments"])
+@pytest.mark.parametrize("method", ["prepare", "train_epoch", "end_training", "get_moments"])
 def test_failure_in_the_engine(model, call, error, method, monkeypatch):
     monkeypatch.setattr(Engine, method, raises_at(1, error(), getattr(Engine, method)))
     failing(model, lambda *args: quietly(call, *args), error)

@@ -5,16 +5,23 @@ import pytest
 from fastmlp.pace import Pace
 
 
-def _train(pace, seconds_of, minibatches):
-    """Run calls whose minibatches take seconds_of(threads); return the threads of each call."""
-    threads_of_calls = []
-    while minibatches > 0:
+def _train(pace, seconds_of, minibatches, an_epoch=10**9, before=lambda threads: 0.0):
+    """Run calls whose minibatches take seconds_of(threads); return threads and length of each.
+
+    an_epoch : minibatches after which a call ends; before : seconds that a call takes to begin.
+    """
+    threads_of_calls, done = [], 0
+    while done < minibatches:
         threads, longest = pace.next_call()
-        count = min(longest, minibatches)
-        pace.record(count, count * seconds_of(threads))
+        count = min(longest, minibatches - done, an_epoch - done % an_epoch)
+        pace.record(count, before(threads) + count * seconds_of(threads))
         threads_of_calls += [(threads, count)]
-        minibatches -= count
+        done += count
     return threads_of_calls
+
+
+def _share(calls, threads):
+    return sum(n for t, n in calls if t == threads) / sum(n for _, n in calls)
 
 
 def test_calls_grow_to_a_fifth_of_a_second_and_no_further():
@@ -70,13 +77,51 @@ def test_a_slow_first_call_changes_nothing():
 
 
 def test_short_minibatches_that_threads_hold_up_go_on_with_one_soon():
-    pace = Pace(2)
+    pace = Pace(2, short=True)
     _train(pace, lambda threads: 20e-6 if threads == 1 else 65e-6, 150)
     assert pace.threads == 1
 
 
 def test_trials_of_short_minibatches_become_rare():
-    calls = _train(Pace(2), lambda threads: 40e-6 / threads, 100_000)
+    calls = _train(Pace(2, short=True), lambda threads: 40e-6 / threads, 100_000)
     trials = [count for threads, count in calls if threads == 1]
     assert 5 < len(trials) < 20
-    assert sum(trials) * 40e-6 < 0.02
+    assert sum(trials) * 40e-6 < 0.03
+
+
+@pytest.mark.parametrize("seconds", [2e-3, 11e-3, 60e-3, 0.3, 3.0])
+def test_trials_of_long_minibatches_stay_rare(seconds):
+    calls = _train(Pace(2), lambda threads: seconds / threads, 3000)
+    assert 0 < _share(calls, 1) < 0.06
+
+
+@pytest.mark.parametrize("an_epoch", [1, 7, 50, 10**9])
+@pytest.mark.parametrize("seconds", [20e-6, 70e-6, 300e-6])
+def test_a_gain_of_a_tenth_is_kept_though_calls_begin_slowly(seconds, an_epoch):
+    """A call costs 30 µs, and helpers come after 100 µs."""
+    pace = Pace(2, short=seconds < 1e-4)
+    calls = _train(
+        pace,
+        lambda threads: seconds * (1 if threads == 1 else 0.8),
+        int(3 / seconds),
+        an_epoch,
+        before=lambda threads: 30e-6 + (0.2 * min(100e-6, seconds) if threads > 1 else 0),
+    )
+    assert _share(calls, 2) > 0.9
+
+
+def test_many_threads_that_hold_up_go_soon():
+    pace = Pace(16, short=True)
+    calls = _train(pace, lambda threads: 10e-6 * threads, 3000)
+    assert pace.threads == 1
+    assert sum(n * 10e-6 * threads for threads, n in calls if threads > 1) < 0.05
+
+
+def test_a_ragged_minibatch_is_no_measure_of_speed():
+    pace = Pace(2)
+    for _ in range(3000):
+        threads, _ = pace.next_call()
+        pace.record(1.0, 1e-3 / threads)
+        pace.next_call()
+        pace.record(0.005, 20e-6)
+    assert pace.threads == 2

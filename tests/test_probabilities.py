@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
+from fastmlp.engine import Engine
+from fastmlp.network import Network
 from fastmlp.probabilities import log_probabilities
+from fastmlp.rows import as_rows
 
 
 def probabilities(z):
@@ -52,6 +55,24 @@ def test_logarithms_agree_with_the_probabilities(dtype):
     np.testing.assert_allclose(log_p[normal], np.log(p[normal]), rtol=4 * eps, atol=eps)
     # Where a probability is 1 its logarithm is 0.
     assert not log_p[p == 1].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_blocks_of_predictions_do_not_show(n_threads, dtype):
+    rng = np.random.RandomState(0)
+    network = Network((30, 200, 1), ("relu",), np.dtype(dtype))
+    engine = Engine(network, n_threads)
+    engine.set_parameters(
+        [rng.randn(*shape) for shape in network.shapes()],
+        [rng.randn(200), rng.randn(1)],
+    )
+    X = rng.randn(1000, 30).astype(dtype)
+    for n in (1, 191, 192, 193, 400, 1000):
+        rows = as_rows(X[:n], np.dtype(dtype))
+        np.testing.assert_array_equal(
+            engine.probabilities(rows), probabilities(engine.logits(rows))
+        )
 
 
 def test_blocks_do_not_show():

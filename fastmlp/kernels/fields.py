@@ -43,8 +43,5 @@ TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)
     X_ROW,
     X_COLUMN,
     X_TYPE,
-    CSR_DATA,
-    CSR_INDICES,
-    CSR_INDPTR,
     N_PLACES,
-) = range(17)
+) = range(14)

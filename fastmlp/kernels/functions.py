@@ -57,19 +57,17 @@ def exp(x):
     return (_expm1_series(r) + 1.0) * _power_of_two(x, half) * _power_of_two(x, rest)
 
 
-def _expm1_and_lost(x):
-    """eˣ − 1, and what the rounding of its last operation took from it."""
+def expm1(x):
+    """eˣ − 1 for x ≤ 0 without cancellation near 0, and what its last rounding took from it.
+
+    NaN stays NaN.
+    """
     x = x.at_least(_terms(x, -87.0, -708.0))
     k, r = _reduced(x)
     scale = _power_of_two(x, k)
     series, offset = _expm1_series(r), scale - 1.0
     result = series.times_plus(scale, offset)
     return result, series.times_plus(scale, -(result - offset))
-
-
-def expm1(x):
-    """eˣ − 1 for x ≤ 0 without cancellation near 0; NaN stays NaN."""
-    return _expm1_and_lost(x)[0]
 
 
 def log1p(u):
@@ -126,5 +124,5 @@ def sigmoid_and_log1p(z):
 
 def tanh(z):
     """tanh(z) = −expm1(−2|z|) / (2 + expm1(−2|z|)), with the sign of z."""
-    t, lost = _expm1_and_lost(z.abs() * -2.0)
+    t, lost = expm1(z.abs() * -2.0)
     return _over_sum(-t, t._of(2.0), t, lost).copysign(z)
