@@ -1,6 +1,6 @@
 """fastmlp beside its peers: the README's table and plot, from one run.
 
-    python -m benchmarks.panel                             # the table, about four minutes
+    python -m benchmarks.panel                             # the table, about five minutes
     python -m benchmarks.panel --plot speed.svg            # and the plot
     python -m benchmarks.panel --only wide deep --repetitions 10
     python -m benchmarks.panel --json run.json             # keep the run ...
