@@ -289,6 +289,10 @@ def check(folder, shape, dtype, values, container, label, weight, seed, working,
         return  # a fault that is mended
     if np.isfinite(theirs).all():
         tolerance = 5e-3 if p.dtype == np.float32 else 1e-6
+        if parameters["solver"] == "lbfgs":
+            # Its line search goes by the loss. Where a logit is large, scikit-learn has the loss
+            # from 1 − ŷ, which has few digits left.
+            tolerance = max(tolerance, 1e-3)
         np.testing.assert_allclose(p, theirs, atol=tolerance)
         clear = abs(theirs[:, 1] - 0.5) > tolerance
         np.testing.assert_array_equal(predicted[clear], their_labels[clear])
