@@ -223,6 +223,7 @@ def test_warm_up_fills_the_cache_for_both_dtypes(filled, tmp_path):
     assert result.returncode == 0, result.stderr
     assert str(folder) in result.stdout
     for dtype in ("float32", "float64"):
+        assert dtype in result.stdout
         assert run(fit, dtype, environment=environment).split()[1:] == ["0", "loaded"]
 
 
