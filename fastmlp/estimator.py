@@ -390,6 +390,11 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         -------
         ndarray of shape (n_samples, 2)
             In the dtype of the weights; columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If X is not as described, or so large that a logit cannot be computed.
         """
         return log_probabilities(self.decision_function(X))
 

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 import threading
 import time
 import warnings
@@ -158,7 +157,6 @@ def on_dask():
     print(set(models) == {fitted()})
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="too slow there")
 def test_dask():
     pytest.importorskip("distributed")
     assert "True" in run(on_dask, timeout=300)
