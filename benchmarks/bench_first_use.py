@@ -42,13 +42,16 @@ _LATER_FITS = """
 
     MLPBinaryClassifier(max_iter=1).fit(X, y)
     seconds = {{}}
-    for activation, solver, hidden in itertools.product(
-        ("identity", "logistic", "tanh", "relu"), ("adam", "sgd", "lbfgs"), ((), (8,), (8, 8, 8))
+    for activation, solver, hidden, dtype in itertools.product(
+        ("identity", "logistic", "tanh", "relu"), ("adam", "sgd", "lbfgs"), ((), (8,), (8, 8, 8)),
+        ("float32", "float64"),
     ):
-        model = MLPBinaryClassifier(hidden, activation=activation, solver=solver, max_iter=1)
+        model = MLPBinaryClassifier(
+            hidden, activation=activation, solver=solver, max_iter=1, dtype=dtype
+        )
         start = time.perf_counter()
-        model.fit(X, y)
-        seconds[f"{{activation}} {{solver}} {{hidden}}"] = time.perf_counter() - start
+        model.fit(X, y).predict(X)
+        seconds[f"{{activation}} {{solver}} {{hidden}} {{dtype}}"] = time.perf_counter() - start
     longest = max(seconds, key=seconds.get)
     print(json.dumps([longest, seconds[longest]]))
 """
@@ -112,7 +115,7 @@ class FirstFit(Benchmark):
 
 
 class LaterFits(Benchmark):
-    """Whether anything is compiled after the first fit: any activation, solver and depth."""
+    """Whether anything is compiled after the first fit: any activation, solver, depth and dtype."""
 
     params = (DTYPES,)
     param_names = ("dtype",)

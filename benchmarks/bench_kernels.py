@@ -35,20 +35,21 @@ def _compiled_loop():
         from fastmlp.kernels.products import product
     except ImportError:
         return None
-    expected = "a a_row a_step b b_step c c_row rows columns shared start start_row gate floor"
+    expected = "a a_row a_step b b_step c c_row rows columns shared start start_row gate floor size"
     if list(inspect.signature(product.py_func).parameters) != expected.split():
         return None
 
     @njit
     def loop(
-        times, block, a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, zeros, floor
-    ):
+        times, block, a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, zeros, size
+    ):  # fmt: skip
         # a_row and c_row: distance of rows in elements and in bytes, which addresses count in.
         for _ in range(times):
             for first in range(0, rows, block):
                 product(
                     a + first * a_row[1], a_row[0], a_step, b, b_step, c + first * c_row[1],
-                    c_row[0], min(block, rows - first), columns, shared, zeros, 0, 0, floor,
+                    c_row[0], min(block, rows - first), columns, shared, zeros, 0, 0,
+                    -np.inf, size,
                 )  # fmt: skip
 
     return loop
@@ -102,7 +103,7 @@ def _gflops(loop, product, work, dtype):
     arguments = (
         block, left.address, (a_row, a_row * size), a_step, right.address, right.stride,
         result.address, (result.stride, result.stride * size), rows, columns, shared,
-        zeros.ctypes.data, np.dtype(dtype).type(-np.inf),
+        zeros.ctypes.data, size,
     )  # fmt: skip
     loop(1, *arguments)
     scale = np.abs(expected).max()

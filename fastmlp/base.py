@@ -173,7 +173,7 @@ class BinaryNetwork(BaseEstimator):
         engine = self._engine(coefs, intercepts, widths, working_dtype)
         del coefs, intercepts  # as large as the engine's own
         rows = as_rows(X, working_dtype)
-        targets = encode(y, classes, working_dtype)
+        targets = encode(y, classes)
         if by_epochs:
             metric = accuracy if len(classes) == 2 else always_right
             result, learned = self._fit_by_epochs(

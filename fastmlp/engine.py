@@ -63,7 +63,8 @@ class Engine:
         eps = float(np.finfo(network.dtype).eps)
         # A probability is clipped to [eps, 1 − eps] in the type that it is computed in.
         largest = float(network.dtype.type(1) - network.dtype.type(eps))
-        self._limits = np.array([-np.log(largest), -np.log(eps)], network.dtype)
+        limits = np.array([-np.log(largest), -np.log(eps)], network.dtype)
+        self._limits = limits.astype(np.float64)
 
     # -- parameters --------------------------------------------------------------------------------
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
@@ -109,18 +110,15 @@ class Engine:
         for name, array in (("targets", targets), ("sample_weight", sample_weight)):
             if array is not None and np.shape(array) != (rows.n_samples,):
                 raise ValueError(f"{name} must have shape ({rows.n_samples},).")
-        self._targets = np.require(targets, dtype, ("C", "A", "E", "W"))
-        weights = np.empty(0)
+        self._targets = np.require(targets, np.bool_, ("C", "A"))
         if sample_weight is not None:
             # Weights and alpha times a power of two train the same network to the last bit. So the
             # largest weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
             exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
-            sample_weight = weights = np.ldexp(sample_weight, -exponent)
+            sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
             self._alpha = float(np.ldexp(self._alpha, -exponent))
         self._weight_of_row = sample_weight
-        # Read-only arrays are types of their own to numba; the copy is of a number a row.
-        self._sample_weight = np.require(weights, dtype, ("C", "A", "E", "W"))
-        self._constants = np.array([self._alpha, *optimizer.constants(dtype)], dtype)
+        self._constants = np.array([self._alpha, *optimizer.constants(dtype)])
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
         self._gradients = aligned_zeros(size, dtype)
         self._transposes = aligned_zeros(self.network.transposed_size, dtype)
@@ -136,8 +134,10 @@ class Engine:
             (at.TRANSPOSES, self._transposes),
             (at.ZEROS, self._zeros),
             (at.ONE, self._one),
+            (at.TARGETS, self._targets),
+            (at.SAMPLE_WEIGHT, self._weight_of_row),
         ):
-            self._places[place] = buffer.ctypes.data
+            self._places[place] = 0 if buffer is None else buffer.ctypes.data
         rows.write_places(self._places)
         self._plan(batch_size)
 
@@ -286,11 +286,10 @@ class Engine:
         )
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, self._places, work.table,
-            self._segments, self._training_rows().csr, order, self._targets, self._sample_weight,
-            work.scratch, work.output_delta, work.row_loss, self._row_squares, losses, rates,
-            scales, self._limits, self._constants, work.scratch[0, :0],
+            self._segments, self._training_rows().csr, order, self._row_squares, losses, rates,
+            scales, self._limits, self._constants,
         )  # fmt: skip
-        compile_for(run, arguments, self.network.dtype)
+        compile_for(run, arguments)
         try:
             run_together(run, n_threads, *arguments, stoppable=stoppable)
         finally:  # an interrupt is raised when the work is done, or is then undone
@@ -306,8 +305,9 @@ class Engine:
         self._rows = None
         for name in ("_gradients", "_transposes", "_zeros", "_workspace", "_batches"):
             vars(self).pop(name, None)
-        for place in (at.GRADIENTS, at.TRANSPOSES, at.ZEROS, at.ACTIVATIONS, at.DELTAS):
-            self._places[place] = 0
+        parameters = self._places[at.PARAMETERS]
+        self._places[...] = 0
+        self._places[at.PARAMETERS] = parameters
 
     def set_moments(self, state: OptimizerState) -> None:
         """Continue from a state of the same optimizer and network."""
@@ -372,16 +372,16 @@ class Engine:
         places = self._places.copy()
         space.write_places(places)
         rows.write_places(places)
+        places[at.RESULT] = result.ctypes.data
         settings = _settings(mode, n_blocks, block, n, space, 0, NONE)
         settings[at.ROW_UNITS] = 1
         nothing = np.empty(0)
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
-            np.empty((0, 4), np.int64), rows.csr, order, *[np.empty(0, dtype)] * 2, space.scratch,
-            *[np.empty(0, dtype)] * 2, nothing, nothing.reshape(0, 2), nothing, nothing,
-            self._limits, np.zeros(1 + N_CONSTANTS, dtype), result,
+            np.empty((0, 4), np.int64), rows.csr, order, nothing, nothing.reshape(0, 2), nothing,
+            nothing, self._limits, np.zeros(1 + N_CONSTANTS),
         )  # fmt: skip
-        compile_for(run, arguments, dtype)
+        compile_for(run, arguments)
         run_together(run, n_threads, *arguments, stoppable=work > _LONG_SECONDS * _SLOW)
         return result
 
@@ -402,4 +402,6 @@ def _settings(
     settings[at.ROW_UNITS], settings[at.UNIT_ROWS] = work.n_units, work.unit_rows
     settings[at.BLOCK_ROWS] = work.block_rows
     settings[at.WEIGHT_UNITS] = weight_units
+    settings[at.SIZE] = work.scratch.itemsize
+    settings[at.SCRATCH_UNITS], settings[at.SCRATCH_ROW] = work.n_units, work.scratch.shape[2]
     return settings

@@ -66,7 +66,7 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
         return
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
-    compile_for(permute, (order, function, state), None)
+    compile_for(permute, (order, function, state))
     with bits.lock:
         permute(order, function, state)
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.gather import source_code
 
-Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
+Csr = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,29 @@ class Rows:
     array : ndarray or None
         X where it is dense.
     csr : tuple of ndarray
-        data, indices (int32), indptr (int64) where X is sparse, else three empty arrays.
+        indices (int32), indptr (int64) where X is sparse, else two empty arrays.
+    values : ndarray
+        The numbers of a sparse X, of the network's dtype; else empty.
     """
 
     n_samples: int
     n_features: int
     array: np.ndarray | None
     csr: Csr
+    values: np.ndarray
 
     def write_places(self, places: np.ndarray) -> None:
         """Fill in the addresses that `gather` reads."""
         if self.array is None:
+            places[at.VALUES] = self.values.ctypes.data
             return
         places[at.X] = self.array.ctypes.data
         places[at.X_ROW], places[at.X_COLUMN] = self.array.strides
         places[at.X_TYPE] = source_code(self.array.dtype)
 
 
-def _no_csr(dtype: np.dtype) -> Csr:
-    return np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64)
+def _no_csr() -> Csr:
+    return np.empty(0, np.int32), np.empty(0, np.int64)
 
 
 class _Address:
@@ -88,16 +92,13 @@ def as_rows(X: Any, dtype: np.dtype) -> Rows:
         if n_features > np.iinfo(np.int32).max:
             raise ValueError(f"A sparse X can have {np.iinfo(np.int32).max} features at most.")
         matrix = X.tocsr()
-        csr = (
-            _plain(matrix.data, dtype),
-            _plain(matrix.indices, np.int32),
-            _plain(matrix.indptr, np.int64),
-        )
-        return Rows(n_samples, n_features, None, csr)
+        csr = _plain(matrix.indices, np.int32), _plain(matrix.indptr, np.int64)
+        values = np.require(matrix.data, dtype, ("C", "A", "E"))
+        return Rows(n_samples, n_features, None, csr, values)
     try:
         source_code(X.dtype)
     except KeyError:
         X = X.astype(dtype, order="C")
     if n_features > 1 and n_samples > 1 and abs(X.strides[0]) < abs(X.strides[1]):
         X = X.astype(dtype, order="C")
-    return Rows(n_samples, n_features, X, _no_csr(np.dtype(dtype)))
+    return Rows(n_samples, n_features, X, _no_csr(), np.empty(0, dtype))

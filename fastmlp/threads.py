@@ -65,7 +65,7 @@ class _Helpers:
 
 
 _helpers: _Helpers | None = None
-_compiled: set[tuple[Any, Any]] = set()
+_compiled: set[Any] = set()
 _holds_compiler = False
 
 
@@ -157,16 +157,16 @@ def _compile(function: Any, signature: tuple[Any, ...]) -> None:
             WarningsFixer.catch_warnings = catch_warnings
 
 
-def compile_for(function: Any, arguments: tuple[Any, ...], variant: Any) -> None:
-    """Compile a function for the types of these arguments, unless `variant` has been before.
+def compile_for(function: Any, arguments: tuple[Any, ...]) -> None:
+    """Compile a function, which takes arguments of the same types in every call, for its first one.
 
     An interrupt does not wait for the compiler. What it has begun is there for a later call.
     """
-    if (function, variant) in _compiled:
+    if function in _compiled:
         return
     signature = tuple(map(numba.typeof, arguments))
     _apart(partial(_compile, function, signature))
-    _compiled.add((function, variant))
+    _compiled.add(function)
 
 
 def run_together(

@@ -235,11 +235,11 @@ def check_labels(labels: Array, classes: Array, *, warm_start: bool) -> None:
         )
 
 
-def encode(y: Array, classes: Array, dtype: np.dtype[Any]) -> Array:
-    """Encode labels as 0 and 1. A class that is alone is 0."""
+def encode(y: Array, classes: Array) -> NDArray[np.bool_]:
+    """Encode labels as 0 and 1, in bytes. A class that is alone is 0."""
     if len(classes) == 1:
-        return np.zeros(len(y), dtype=dtype)
-    return np.asarray(y == classes[1], dtype=dtype)
+        return np.zeros(len(y), dtype=np.bool_)
+    return np.asarray(y == classes[1], dtype=np.bool_)
 
 
 def check_fits_in(dtype: np.dtype[Any], X: Any) -> None:

@@ -20,9 +20,6 @@ _WEIGHTS_IN_CACHE = 2**19
 #: interrupt is served between blocks.
 _BLOCK_WORK = 500_000_000
 
-#: Loss, δ⁽ᴸ⁾ and what they are made of: arrays of the output layer that a row unit works in.
-_OUTPUT_ARRAYS = 5
-
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros that begin on a cache line: a vector of 64 bytes then never crosses one.
@@ -59,8 +56,11 @@ class Workspace:
         Rows of a task that go through both passes together.
     table : ndarray of shape (n_layers, fields.COUNT)
         The network's, with the offsets of these buffers.
-    activations, deltas, scratch, output_delta, row_loss : ndarray
-        See `kernels.training.run`.
+    buffers : dict of int to ndarray
+        The buffers of the places that `fields` names: activations and scratch; with `backward`,
+        also deltas, δ⁽ᴸ⁾ and loss of each row.
+    scratch : ndarray of shape (n_units, N_SCRATCH, rows of a task)
+        One of the buffers.
     """
 
     def __init__(
@@ -84,16 +84,18 @@ class Workspace:
             if layer > 0 or dense:
                 self.table[layer, at.INPUT] = offset
                 offset += n_rows * stride
-        self.activations = aligned_zeros(offset, dtype)
-        self.deltas = aligned_zeros(offset if backward else 0, dtype)
-        self.scratch = aligned_zeros((n_units, _OUTPUT_ARRAYS, padded(unit_rows)), dtype)
-        self.output_delta = aligned_zeros(n_rows if backward else 0, dtype)
-        self.row_loss = aligned_zeros(n_rows if backward else 0, dtype)
+        self.scratch = aligned_zeros((n_units, at.N_SCRATCH, padded(unit_rows)), dtype)
+        self.buffers = {at.ACTIVATIONS: aligned_zeros(offset, dtype), at.SCRATCH: self.scratch}
+        if backward:
+            self.scratch[:, at.WEIGHT] = 1  # stays, unless rows have weights
+            self.buffers[at.DELTAS] = aligned_zeros(offset, dtype)
+            self.buffers[at.OUTPUT_DELTA] = aligned_zeros(n_rows, dtype)
+            self.buffers[at.ROW_LOSS] = aligned_zeros(n_rows, dtype)
 
     def write_places(self, places: np.ndarray) -> None:
         """Fill in the addresses of the buffers."""
-        places[at.ACTIVATIONS] = self.activations.ctypes.data
-        places[at.DELTAS] = self.deltas.ctypes.data
+        for place, buffer in self.buffers.items():
+            places[place] = buffer.ctypes.data
 
 
 def weight_segments(network: Network, n_units: int) -> np.ndarray:

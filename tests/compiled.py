@@ -1,33 +1,29 @@
-"""Compiled callers of what Python cannot call itself, so that each is compiled once a dtype."""
+"""Compiled callers of what Python cannot call itself, so that each is compiled once."""
 
+from fastmlp.kernels import gather as gather_module
 from fastmlp.kernels import loss, simd
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.simd import elementwise
 
 
 @kernel
-def load(address, like):
-    return simd.load(address, like)
+def load(address, size):
+    return simd.load(address, size)
 
 
 @kernel
-def store(address, number):
-    simd.store(address, number)
+def store(address, number, size):
+    simd.store(address, number, size)
 
 
 @kernel
-def lanes_of(like):
-    return simd.lanes_of(like)
+def dot(a, b, vectors, size):
+    return simd.dot(a, b, vectors, size)
 
 
 @kernel
-def size_of(like):
-    return simd.size_of(like)
-
-
-@kernel
-def dot(a, b, vectors, like):
-    return simd.dot(a, b, vectors, like)
+def interleave(a, b, count, target, size):
+    simd.interleave(a, b, count, target, size)
 
 
 @kernel
@@ -36,28 +32,42 @@ def address_of(array):
 
 
 @kernel
-def row_dots(a, a_row, rows, w, columns, shift, out):
-    simd.row_dots(a, a_row, rows, w, columns, shift, out)
+def row_dots(a, a_row, rows, w, columns, shift, out, size):
+    simd.row_dots(a, a_row, rows, w, columns, shift, out, size)
 
 
 @kernel
-def weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, like):
-    simd.weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, like)
+def weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, size):
+    simd.weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, size)
 
 
 @kernel
-def transpose_block(source, source_row, target, target_row, like):
-    simd.transpose_block(source, source_row, target, target_row, like)
+def transpose_block(source, source_row, target, target_row, size):
+    simd.transpose_block(source, source_row, target, target_row, size)
+
+
+@kernel
+def gather(
+    code, x, x_row, x_column, order, first, rows, columns, target, target_row, size
+):  # fmt: skip
+    gather_module.gather(
+        code, x, x_row, x_column, order, first, rows, columns, target, target_row, size
+    )
+
+
+@kernel
+def copy_numbers(source, target, count, size):
+    gather_module.copy_numbers(source, target, count, size)
 
 
 def _panel(vectors):
     @kernel
     def call(
-        tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row, gate, floor
+        tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row, gate, floor, size
     ):  # fmt: skip
         simd.panel(
             vectors, tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row, gate,
-            floor,
+            floor, size,
         )  # fmt: skip
 
     return call
@@ -68,29 +78,25 @@ panels = {n: _panel(n) for n in (1, 2, 3, 4)}
 
 
 @kernel
-def cross_entropy(count, logit, target, weight, delta, loss_of_row, least, most):
-    loss.apply_cross_entropy(count, (logit, target, weight, delta, loss_of_row), (least, most))
+def cross_entropy(count, size, logit, target, weight, delta, loss_of_row, least, most):
+    addresses = (logit, target, weight, delta, loss_of_row)
+    loss.apply_cross_entropy(count, size, addresses, (least, most))
 
 
 @kernel
-def both_probabilities(count, logit, complement, one):
-    loss.apply_probabilities(count, (logit, complement), (one,))
+def both_probabilities(count, size, logit, complement):
+    loss.apply_probabilities(count, size, (logit, complement), ())
 
 
 def in_place(formula):
-    """f(address, count, one): x ← formula(x) for a formula of one vector.
+    """f(address, count, size): x ← formula(x) for a formula of one vector.
 
-    The formula's name names its code: it must differ from every other one.
+    The formula's name names its code: it must differ from every other one of its module.
     """
-
-    def with_one(x, one):
-        return formula(x)
-
-    with_one.__name__ = f"test_{formula.__name__}"
-    apply = elementwise(with_one, arrays=1, scalars=1, writes=(0,))
+    apply = elementwise(formula, arrays=1, scalars=0, writes=(0,))
 
     @kernel
-    def call(address, count, one):
-        apply(count, (address,), (one,))
+    def call(address, count, size):
+        apply(count, size, (address,), ())
 
     return call

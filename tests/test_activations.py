@@ -17,13 +17,13 @@ PASSES = ("logistic", "tanh")
 
 
 @kernel
-def activate_from_compiled(code, z, count, one):
-    activate(code, z, count, one)
+def activate_from_compiled(code, z, count, size):
+    activate(code, z, count, size)
 
 
 @kernel
-def derivative_from_compiled(code, delta, a, count, one):
-    multiply_derivative(code, delta, a, count, one)
+def derivative_from_compiled(code, delta, a, count, size):
+    multiply_derivative(code, delta, a, count, size)
 
 
 def rows_of_16(numbers, dtype):
@@ -41,7 +41,7 @@ numbers = st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=100)
 def test_activate(dtype, activation, kernel, numbers):
     z = rows_of_16(numbers, dtype)
     x = Guarded(z, shift=1)
-    kernel(ACTIVATIONS[activation], x.address, z.size, dtype(1))
+    kernel(ACTIVATIONS[activation], x.address, z.size, np.dtype(dtype).itemsize)
     x.check_all_but_the_array()
     if activation not in PASSES:
         check_unchanged(x)
@@ -60,7 +60,7 @@ def test_multiply_derivative(dtype, activation, kernel, numbers, seed):
     activations = naive_activate(activation, rows_of_16(numbers, dtype))
     delta = np.random.RandomState(seed).randn(activations.size).astype(dtype)
     a, d = Guarded(activations, shift=1), Guarded(delta, shift=2)
-    kernel(ACTIVATIONS[activation], d.address, a.address, delta.size, dtype(1))
+    kernel(ACTIVATIONS[activation], d.address, a.address, delta.size, np.dtype(dtype).itemsize)
     check_unchanged(a)
     d.check_all_but_the_array()
     if activation not in PASSES:
@@ -78,15 +78,17 @@ def test_nan_is_passed_on(dtype, activation):
     values[[0, 7, 31]] = np.nan
     missing = np.isnan(values)
     z, a, delta = Guarded(values), Guarded(values), Guarded(np.ones(32, dtype))
-    activate(ACTIVATIONS[activation], z.address, 32, dtype(1))
+    activate(ACTIVATIONS[activation], z.address, 32, np.dtype(dtype).itemsize)
     np.testing.assert_array_equal(np.isnan(z.array[0]), missing)
-    multiply_derivative(ACTIVATIONS[activation], delta.address, a.address, 32, dtype(1))
+    multiply_derivative(
+        ACTIVATIONS[activation], delta.address, a.address, 32, np.dtype(dtype).itemsize
+    )
     np.testing.assert_array_equal(np.isnan(delta.array[0]), missing)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_nothing_to_do(activation):
     x = Guarded(np.ones(16))
-    activate(ACTIVATIONS[activation], x.address, 0, 1.0)
-    multiply_derivative(ACTIVATIONS[activation], x.address, x.address, 0, 1.0)
+    activate(ACTIVATIONS[activation], x.address, 0, 8)
+    multiply_derivative(ACTIVATIONS[activation], x.address, x.address, 0, 8)
     check_unchanged(x)

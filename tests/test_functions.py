@@ -47,7 +47,7 @@ def apply(name, x):
     """The compiled function of every number of x."""
     padded = np.zeros(-(-x.size // 16) * 16, x.dtype)
     padded[: x.size] = x
-    FUNCTIONS[name](padded.ctypes.data, padded.size, x.dtype.type(1))
+    FUNCTIONS[name](padded.ctypes.data, padded.size, x.itemsize)
     return padded[: x.size]
 
 
@@ -220,7 +220,7 @@ def test_a_number_does_not_depend_on_its_neighbours(dtype, name):
 def test_any_numbers(dtype, numbers):
     x = Guarded(np.resize(np.array(numbers, dtype), -(-len(numbers) // 16) * 16), shift=1)
     arguments = x.array[0].copy()
-    FUNCTIONS["sigmoid"](x.address, x.array.size, dtype(1))
+    FUNCTIONS["sigmoid"](x.address, x.array.size, x.array.itemsize)
     x.check_all_but_the_array()
     expected = exact("sigmoid", arguments)
     expected[arguments == -np.inf] = 0

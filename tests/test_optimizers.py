@@ -15,19 +15,19 @@ DTYPES = (np.float32, np.float64)
 
 
 @kernel
-def update_from_compiled(code, count, w, m, v, g, alpha, scale, rate, constants):
-    update(code, count, w, m, v, g, alpha, scale, rate, constants)
+def update_from_compiled(code, count, w, m, v, g, alpha, scale, rate, constants, size):
+    update(code, count, w, m, v, g, alpha, scale, rate, constants, size)
 
 
 def run(code, arrays, alpha, scale, rate, optimizer, kernel=update):
     """The arrays (w, m, v, g) after one update between guards."""
     dtype = arrays[0].dtype.type
-    constants = np.array(optimizer.constants(np.dtype(dtype)), dtype)
+    constants = np.array(optimizer.constants(np.dtype(dtype)))
     assert len(constants) == N_CONSTANTS
     w, m, v, g = guarded = [Guarded(x, shift=k) for k, x in enumerate(arrays)]
     kernel(
         code, w.array.size, *(x.address for x in guarded),
-        dtype(alpha), dtype(scale), dtype(rate), constants,
+        alpha, scale, rate, constants, np.dtype(dtype).itemsize,
     )  # fmt: skip
     check_unchanged(g)
     if code != ADAM:

@@ -14,7 +14,7 @@ def probabilities(z):
     columns = np.zeros((2, -(-len(z) // 16) * 16), z.dtype)
     columns[0, : len(z)] = z
     logit, complement = (column.ctypes.data for column in columns)
-    compiled.both_probabilities(columns.shape[1], logit, complement, z.dtype.type(1))
+    compiled.both_probabilities(columns.shape[1], z.itemsize, logit, complement)
     return columns[::-1, : len(z)].T
 
 

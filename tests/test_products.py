@@ -20,16 +20,18 @@ DTYPES = (np.float32, np.float64)
 
 @kernel
 def product_from_compiled(
-    a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor
+    a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor,
+    size,
 ):  # fmt: skip
     products.product(
-        a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor
-    )
+        a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor,
+        size,
+    )  # fmt: skip
 
 
 @kernel
-def transpose_from_compiled(source, source_row, target, target_row, rows, columns, like):
-    products.transpose(source, source_row, target, target_row, rows, columns, like)
+def transpose_from_compiled(source, source_row, target, target_row, rows, columns, size):
+    products.transpose(source, source_row, target, target_row, rows, columns, size)
 
 
 def lanes(dtype):
@@ -55,7 +57,8 @@ def multiply(
     a_row, a_step = (1, a.row) if by_columns else (a.row, 1)
     kernel(
         a.address, a_row, a_step, b.address, b.row, c.address, c.row, rows, columns, shared,
-        s.address, s.row if len(start) > 1 else 0, 0 if g is None else g.address, dtype.type(floor),
+        s.address, s.row if len(start) > 1 else 0, 0 if g is None else g.address, floor,
+        dtype.itemsize,
     )  # fmt: skip
     check_unchanged(a, b, s, *([] if g is None else [g]))
     c.check_all_but_the_array()
@@ -90,7 +93,7 @@ def test_every_shape_layout_and_ending(dtype):
                 products.product(
                     a[layout].address, *((13, 1), (1, 29))[layout], b.address, b.row, first, row,
                     rows, columns, shared, full.address, 0 if one_start else full.row,
-                    gate.address if gated else 0, dtype(floor),
+                    gate.address if gated else 0, floor, A.itemsize,
                 )  # fmt: skip
                 inside[1 : 1 + rows, :whole] = naive_product(
                     A[:rows, :shared], b.array[:shared, :whole],
@@ -206,8 +209,9 @@ def test_the_gate_closes_at_both_zeros_and_at_nothing_else(dtype):
 def test_no_rows_writes_nothing(dtype):
     c = Guarded(np.ones((1, 64), dtype))
     products.product(
-        c.address, 64, 1, c.address, 64, c.address, 64, 0, 64, 1, c.address, 0, 0, dtype(0)
-    )
+        c.address, 64, 1, c.address, 64, c.address, 64, 0, 64, 1, c.address, 0, 0, 0.0,
+        c.array.itemsize,
+    )  # fmt: skip
     check_unchanged(c)
 
 
@@ -219,7 +223,7 @@ def test_a_distance_of_zero_repeats_one_number(dtype):
     zeros, c = Guarded(np.zeros((1, 48), dtype)), Guarded(np.zeros((1, 48), dtype))
     products.product(
         one.address, 0, 0, b.address, b.row, c.address, 0, 1, 48, 33, zeros.address, 0, 0,
-        dtype(-np.inf),
+        -np.inf, B.itemsize,
     )  # fmt: skip
     check_unchanged(b, one, zeros)
     c.check_all_but_the_array()
@@ -237,7 +241,9 @@ def test_transpose_of_every_shape(dtype, kernel):
         bits(values)[0, 0] = bits(untouched(1, dtype))[0] + 1  # a NaN keeps its bits
         source = Guarded(values, row=whole[1] + 7, shift=3)
         target = Guarded(np.zeros(whole[::-1], dtype), row=whole[0] + 9, shift=5)
-        kernel(source.address, source.row, target.address, target.row, rows, columns, dtype(1))
+        kernel(
+            source.address, source.row, target.address, target.row, rows, columns, values.itemsize
+        )
         check_unchanged(source)
         target.check_all_but_the_array()
         np.testing.assert_array_equal(

@@ -6,9 +6,10 @@ import weakref
 import numpy as np
 import pytest
 import scipy.sparse
+from compiled import gather
 
 from fastmlp.kernels import fields as at
-from fastmlp.kernels.gather import SOURCE_TYPES, gather, source_code
+from fastmlp.kernels.gather import SOURCE_TYPES, source_code
 from fastmlp.rows import as_rows
 
 DTYPES = (np.float32, np.float64)
@@ -21,7 +22,8 @@ def read(rows, dtype):
     target = np.zeros((rows.n_samples, rows.n_features), dtype)
     gather(
         places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN], 0, 0,
-        rows.n_samples, rows.n_features, target.ctypes.data, rows.n_features, dtype(1),
+        rows.n_samples, rows.n_features, target.ctypes.data, rows.n_features,
+        target.itemsize,
     )  # fmt: skip
     return target
 
@@ -95,11 +97,11 @@ def test_sparse_rows(dtype, maker):
     X = getattr(scipy.sparse, maker)(X)
     kept = X.copy()
     rows = as_rows(X, np.dtype(dtype))
-    data, indices, indptr = rows.csr
+    data, (indices, indptr) = rows.values, rows.csr
     assert rows.array is None
     assert (rows.n_samples, rows.n_features) == (7, 9)
     assert (data.dtype, indices.dtype, indptr.dtype) == (dtype, np.int32, np.int64)
-    again = scipy.sparse.csr_array(rows.csr, shape=(7, 9))
+    again = scipy.sparse.csr_array((data, indices, indptr), shape=(7, 9))
     np.testing.assert_array_equal(again.toarray(), X.toarray())
     np.testing.assert_array_equal(kept.toarray(), X.toarray())
     if "csr" in maker:
@@ -110,15 +112,18 @@ def test_sparse_rows(dtype, maker):
 def test_sparse_rows_of_other_types_are_converted():
     X = scipy.sparse.csr_array(np.array([[0, 2, 0], [1, 0, 3]], np.int8))
     X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
-    data, indices, indptr = as_rows(X, np.dtype(np.float32)).csr
+    rows = as_rows(X, np.dtype(np.float32))
+    data, (indices, indptr) = rows.values, rows.csr
     assert (data.dtype, indices.dtype, indptr.dtype) == (np.float32, np.int32, np.int64)
     assert (data.tolist(), indices.tolist(), indptr.tolist()) == ([2, 1, 3], [1, 0, 2], [0, 1, 3])
 
 
-def test_sparse_rows_write_no_places():
+def test_places_of_sparse_rows():
     places = np.full(at.N_PLACES, 7)
-    as_rows(scipy.sparse.csr_array(np.eye(3)), np.dtype(np.float64)).write_places(places)
-    np.testing.assert_array_equal(places, 7)
+    rows = as_rows(scipy.sparse.csr_array(np.eye(3)), np.dtype(np.float64))
+    rows.write_places(places)
+    assert places[at.VALUES] == rows.values.ctypes.data
+    assert (np.delete(places, at.VALUES) == 7).all()
 
 
 def test_places_of_dense_rows():
@@ -133,7 +138,8 @@ def test_places_of_dense_rows():
 def test_sparse_rows_may_have_room_to_spare():
     X = scipy.sparse.csr_array(np.eye(3))
     X.indices, X.data = np.append(X.indices, 99), np.append(X.data, np.nan)
-    data, indices, indptr = as_rows(X, np.dtype(np.float64)).csr
+    rows = as_rows(X, np.dtype(np.float64))
+    data, (indices, indptr) = rows.values, rows.csr
     assert indptr[-1] == 3
     assert (data[:3].tolist(), indices[:3].tolist()) == ([1, 1, 1], [0, 1, 2])
 

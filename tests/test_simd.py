@@ -26,8 +26,6 @@ def lanes(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sizes(dtype):
     assert VECTOR_BYTES in (16, 32, 64)
-    assert compiled.lanes_of(dtype(1)) == lanes(dtype)
-    assert compiled.size_of(dtype(1)) == np.dtype(dtype).itemsize
     assert BLOCK % lanes(dtype) == 0
     assert TILE_VECTORS in (2, 4)
 
@@ -36,9 +34,9 @@ def test_sizes(dtype):
 def test_load_and_store_one_number(dtype):
     x = Guarded(np.array([1.5, -0.0, np.nan], dtype), shift=1)
     size = x.array.itemsize
-    assert compiled.load(x.address, dtype(0)) == 1.5
-    assert np.signbit(compiled.load(x.address + size, dtype(0)))
-    compiled.store(x.address, dtype(2.5))
+    assert compiled.load(x.address, size) == 1.5
+    assert np.signbit(compiled.load(x.address + size, size))
+    compiled.store(x.address, 2.5, size)
     x.check(1, 1)
     np.testing.assert_array_equal(x.array, [[2.5, -0.0, np.nan]])
 
@@ -80,7 +78,7 @@ def test_panel(dtype, vectors, seed, tiles, shared, by_columns, one_start, gated
     compiled.panels[vectors](
         tiles, a.address, *((1, a.row) if by_columns else (a.row, 1)), b.address, b.row,
         c.address, c.row, shared, s.address, 0 if one_start else s.row,
-        g.address if gated else 0, dtype(floor),
+        g.address if gated else 0, floor, np.dtype(dtype).itemsize,
     )  # fmt: skip
     check_unchanged(a, b, s, g)
     c.check_all_but_the_array()
@@ -95,10 +93,24 @@ def test_transpose_of_a_block(dtype):
     values = np.arange(width * width, dtype=dtype).reshape(width, width)
     source = Guarded(values, row=width + 3, shift=1)
     target = Guarded(np.zeros_like(values), row=width + 5, shift=2)
-    compiled.transpose_block(source.address, source.row, target.address, target.row, dtype(1))
+    compiled.transpose_block(
+        source.address, source.row, target.address, target.row, values.itemsize
+    )
     check_unchanged(source)
     target.check_all_but_the_array()
     np.testing.assert_array_equal(target.array, values.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_interleave(dtype):
+    for count in (0, 1, 5, *range(lanes(dtype) - 1, 3 * lanes(dtype) + 2)):
+        values = np.arange(2 * count, dtype=dtype).reshape(2, -1)
+        a, b = (Guarded(x, shift=k) for k, x in enumerate(values))
+        target = Guarded(np.zeros(2 * count, dtype), shift=2)
+        compiled.interleave(a.address, b.address, count, target.address, values.itemsize)
+        check_unchanged(a, b)
+        target.check_all_but_the_array()
+        np.testing.assert_array_equal(target.array[0], values.T.ravel())
 
 
 # --- Dot product ----------------------------------------------------------------------------------
@@ -110,11 +122,14 @@ def test_dot_of_every_length(dtype):
     for vectors in range(34):
         n = vectors * lanes(dtype)
         a, b = (Guarded(rng.randint(-9, 10, n).astype(dtype), shift=k) for k in (1, 2))
-        assert compiled.dot(a.address, b.address, vectors, dtype(1)) == (a.array * b.array).sum()
+        assert (
+            compiled.dot(a.address, b.address, vectors, a.array.itemsize)
+            == (a.array * b.array).sum()
+        )
         check_unchanged(a, b)
         x, y = (rng.randn(1, n).astype(dtype) for _ in range(2))
         a, b = Guarded(x), Guarded(y, shift=1)
-        value = compiled.dot(a.address, b.address, vectors, dtype(1))
+        value = compiled.dot(a.address, b.address, vectors, x.itemsize)
         exact = (x.astype(np.longdouble) @ y.T.astype(np.longdouble)).item()
         assert abs(value - exact) <= product_error(x, y.T, np.zeros((1, 1)))
 
@@ -126,8 +141,8 @@ def test_dot_reports_nan_wherever_it_is(dtype):
         values = np.ones(n, dtype)
         values[place] = np.nan
         a, b = Guarded(values), Guarded(np.zeros(n, dtype))
-        assert np.isnan(compiled.dot(a.address, b.address, 7, dtype(1)))
-        assert np.isnan(compiled.dot(b.address, a.address, 7, dtype(1)))
+        assert np.isnan(compiled.dot(a.address, b.address, 7, values.itemsize))
+        assert np.isnan(compiled.dot(b.address, a.address, 7, values.itemsize))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -148,7 +163,8 @@ def test_dots_of_many_rows(dtype, seed, rows, columns, gap, exact):
     a = Guarded(np.pad(A, ((0, 0), (0, whole - columns)), constant_values=np.nan), whole + gap, 1)
     b = Guarded(np.pad(w[:, 0], (0, whole - columns)), shift=2)
     out = Guarded(np.zeros(rows, dtype), shift=3)
-    compiled.row_dots(a.address, a.row, rows, b.address, columns, dtype(0.5), out.address)
+    size = np.dtype(dtype).itemsize
+    compiled.row_dots(a.address, a.row, rows, b.address, columns, 0.5, out.address, size)
     check_unchanged(a, b)
     out.check_all_but_the_array()
     expected = (A.astype(np.float64) @ w.astype(np.float64) + 0.5)[:, 0]
@@ -178,7 +194,7 @@ def test_weighted_sum_of_rows(dtype, seed, shared, vectors, step, in_place, gap,
     s, c = Guarded(start, shift=3), Guarded(np.zeros_like(start), shift=4)
     target = s if in_place else c
     compiled.weighted_row_sum(
-        a.address, step, b.address, b.row, shared, s.address, target.address, vectors, dtype(1)
+        a.address, step, b.address, b.row, shared, s.address, target.address, vectors, B.itemsize
     )
     check_unchanged(a, b, c if in_place else s)
     target.check_all_but_the_array()
@@ -207,8 +223,8 @@ apply_several = elementwise(several, arrays=3, scalars=2, writes=(2, 0))
 
 
 @kernel
-def call_several(count, x, y, z, s, t):
-    apply_several(count, (x, y, z), (s, t))
+def call_several(count, size, x, y, z, s, t):
+    apply_several(count, size, (x, y, z), (s, t))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -217,7 +233,7 @@ def test_elementwise_loop_writes_what_it_says(dtype):
     for count in (0, *range(BLOCK, 12 * BLOCK, BLOCK)):
         values = rng.randint(-9, 10, (3, count)).astype(dtype)
         x, y, z = (Guarded(v, shift=k) for k, v in enumerate(values))
-        call_several(count, x.address, y.address, z.address, dtype(3), dtype(0.5))
+        call_several(count, values.itemsize, x.address, y.address, z.address, 3.0, 0.5)
         check_unchanged(y)
         x.check_all_but_the_array()
         z.check_all_but_the_array()
@@ -237,18 +253,18 @@ def test_no_two_formulas_of_the_package_share_a_name():
 
 
 def test_elementwise_formula_must_fit_what_it_writes():
-    def too_many(x, one):
+    def too_many(x):
         return x, x
 
-    apply = elementwise(too_many, arrays=1, scalars=1, writes=(0,))
+    apply = elementwise(too_many, arrays=1, scalars=0, writes=(0,))
 
     @kernel
-    def call(x, one):
-        apply(16, (x,), (one,))
+    def call(x):
+        apply(16, 8, (x,), ())
 
     x = Guarded(np.zeros(16))
     with pytest.raises(Exception, match="zip"):
-        call(x.address, 1.0)
+        call(x.address)
 
 
 # --- Arithmetic on a vector -----------------------------------------------------------------------
@@ -264,15 +280,15 @@ def _pairs(dtype):
 
 
 def _two(name, formula):
-    def with_one(x, y, one):
+    def of_two(x, y):
         return formula(x, y)
 
-    with_one.__name__ = f"test_two_{name}"
-    apply = elementwise(with_one, arrays=2, scalars=1, writes=(0,))
+    of_two.__name__ = f"of_two_{name}"
+    apply = elementwise(of_two, arrays=2, scalars=0, writes=(0,))
 
     @kernel
-    def call(count, x, y, one):
-        apply(count, (x, y), (one,))
+    def call(count, size, x, y):
+        apply(count, size, (x, y), ())
 
     return call
 
@@ -319,7 +335,7 @@ VECTOR_CALLS = {name: _two(name, formula) for name, (formula, _) in OPERATIONS.i
 def test_arithmetic(dtype, name):
     x, y = _pairs(dtype)
     a, b = Guarded(x, shift=1), Guarded(y, shift=2)
-    VECTOR_CALLS[name](x.size, a.address, b.address, dtype(1))
+    VECTOR_CALLS[name](x.size, x.itemsize, a.address, b.address)
     with np.errstate(all="ignore"):
         expected = OPERATIONS[name][1](x, y)
     check_unchanged(b)
@@ -334,12 +350,13 @@ def test_arithmetic(dtype, name):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_guard_zones_see_a_stray_write(dtype):
     zone = Guarded(np.zeros((3, 16), dtype), row=20)
+    size = zone.array.itemsize
+    guard = untouched(1, dtype)
     for place in (-1, 16, 19, 3 * 20):
         zone.check_all_but_the_array()
-        kept = untouched(1, dtype)[0]
-        compiled.store(zone.address + place * zone.array.itemsize, dtype(np.nan))
+        compiled.store(zone.address + place * size, np.nan, size)
         with pytest.raises(AssertionError):
             zone.check_all_but_the_array()
-        compiled.store(zone.address + place * zone.array.itemsize, kept)
+        compiled.copy_numbers(guard.ctypes.data, zone.address + place * size, 1, size)
         zone.check_all_but_the_array()
     assert bits(zone.memory).min() == 0

@@ -11,7 +11,7 @@ from naive_kernels import dense, product_error
 
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.sparse import (
-    apply_fill,
+    apply_clear,
     apply_relu,
     sparse_forward,
     sparse_gradient,
@@ -23,9 +23,9 @@ DTYPES = (np.float32, np.float64)
 
 
 @kernel
-def fill_and_relu(count, filled, value, rectified, zero):
-    apply_fill(count, (filled,), (value,))
-    apply_relu(count, (rectified,), (zero,))
+def clear_and_relu(count, size, cleared, rectified):
+    apply_clear(count, size, (cleared,), ())
+    apply_relu(count, size, (rectified,), ())
 
 
 @kernel
@@ -53,6 +53,12 @@ def rows_and_order(rng, n, ordered):
     return order, first, rows, chosen
 
 
+def addressed(csr):
+    """What kernels take: the numbers by their address; `csr` keeps them alive."""
+    data, indices, indptr = csr
+    return data.ctypes.data, indices, indptr
+
+
 any_case = {
     "seed": st.integers(0, 2**32 - 1),
     "n": st.integers(1, 20),
@@ -74,7 +80,16 @@ def test_first_layer(dtype, blocks, seed, n, features, ordered):
     bias = Guarded(rng.randint(-4, 5, width).astype(dtype), shift=1)
     z = Guarded(np.zeros((max(1, rows), width), dtype), shift=2)
     sparse_forward(
-        csr, order, first, rows, weights.address, weights.row, bias.address, z.address, z.row, size
+        addressed(csr),
+        order,
+        first,
+        rows,
+        weights.address,
+        weights.row,
+        bias.address,
+        z.address,
+        z.row,
+        size,
     )
     check_unchanged(weights, bias)
     z.check(rows, width)
@@ -85,8 +100,8 @@ def test_first_layer(dtype, blocks, seed, n, features, ordered):
     gradient = Guarded(before, shift=4)
     low, high = sorted(rng.randint(0, features + 1, 2))
     sparse_gradient(
-        csr, order, first, rows, gradient.address, gradient.row, low, high, delta.address,
-        delta.row, size,
+        addressed(csr), order, first, rows, gradient.address, gradient.row, low, high,
+        delta.address, delta.row, size,
     )  # fmt: skip
     check_unchanged(delta)
     gradient.check_all_but_the_array()
@@ -107,18 +122,21 @@ def test_without_a_hidden_layer(dtype, seed, n, features, ordered):
     bias = Guarded(np.array([2.5], dtype))
     logits = Guarded(np.zeros(max(1, rows), dtype), shift=2)
     sparse_logits(
-        csr, order, first, rows, weights.address, bias.address, logits.array[0], size
+        addressed(csr), order, first, rows, weights.address, bias.address, logits.address, size
     )  # fmt: skip
     check_unchanged(weights, bias)
     logits.check(1, rows)
     np.testing.assert_array_equal(logits.array[0, :rows], X @ weights.array[0] + dtype(2.5))
 
-    delta = rng.randint(-4, 5, max(1, rows)).astype(dtype)
+    delta = Guarded(rng.randint(-4, 5, max(1, rows)).astype(dtype), shift=1)
     before = rng.randint(-4, 5, features).astype(dtype)
     gradient = Guarded(before, shift=3)
-    sparse_output_gradient(csr, order, first, rows, gradient.address, delta, size)
+    sparse_output_gradient(
+        addressed(csr), order, first, rows, gradient.address, delta.address, size
+    )
+    check_unchanged(delta)
     gradient.check_all_but_the_array()
-    np.testing.assert_array_equal(gradient.array[0], before + X.T @ delta[:rows])
+    np.testing.assert_array_equal(gradient.array[0], before + X.T @ delta.array[0, :rows])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -131,7 +149,7 @@ def test_from_compiled_code_with_rounded_numbers(dtype):
     weights, bias, delta = Guarded(W), Guarded(b), Guarded(D)
     z, gradient = Guarded(np.zeros_like(D)), Guarded(np.zeros_like(W))
     first_layer_from_compiled(
-        csr, np.empty(0, np.int64), 30, weights.address, 32, bias.address, z.address,
+        addressed(csr), np.empty(0, np.int64), 30, weights.address, 32, bias.address, z.address,
         gradient.address, delta.address, size,
     )  # fmt: skip
     check_unchanged(weights, bias, delta)
@@ -153,19 +171,29 @@ def test_bits_of_the_gradient_do_not_depend_on_how_features_are_shared(dtype):
     for gradient, cuts in ((whole, (0, 20)), (parts, (0, 1, 7, 8, 20))):
         for low, high in pairwise(cuts):
             sparse_gradient(
-                csr, order, 0, 40, gradient.address, 16, low, high, delta.address, 16, size
+                addressed(csr),
+                order,
+                0,
+                40,
+                gradient.address,
+                16,
+                low,
+                high,
+                delta.address,
+                16,
+                size,
             )
     np.testing.assert_array_equal(whole.array, parts.array)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_fill_and_relu(dtype):
+def test_clear_and_relu(dtype):
     values = np.array([-1.5, -0.0, 0.0, 2.5, np.nan, np.inf, -np.inf, 1], dtype).repeat(4)
-    filled, rectified = Guarded(values, shift=1), Guarded(values, shift=2)
-    fill_and_relu(32, filled.address, dtype(7), rectified.address, dtype(0))
-    filled.check_all_but_the_array()
+    cleared, rectified = Guarded(values, shift=1), Guarded(values, shift=2)
+    clear_and_relu(32, values.itemsize, cleared.address, rectified.address)
+    cleared.check_all_but_the_array()
     rectified.check_all_but_the_array()
-    np.testing.assert_array_equal(filled.array, 7)
+    np.testing.assert_array_equal(cleared.array, 0)
     np.testing.assert_array_equal(rectified.array[0], np.maximum(values, 0))
 
 
@@ -181,9 +209,9 @@ def read_everything():
         W, z, D = np.zeros((9, 16)), np.zeros((6, 16)), np.ones((6, 16))
         none = np.empty(0, np.int64)
         sparse_forward(
-            tuple(csr), none, 0, 6, W.ctypes.data, 16, D.ctypes.data, z.ctypes.data, 16, 8
+            addressed(csr), none, 0, 6, W.ctypes.data, 16, D.ctypes.data, z.ctypes.data, 16, 8
         )
-        sparse_gradient(tuple(csr), none, 0, 6, W.ctypes.data, 16, 0, 9, D.ctypes.data, 16, 8)
+        sparse_gradient(addressed(csr), none, 0, 6, W.ctypes.data, 16, 0, 9, D.ctypes.data, 16, 8)
 
 
 @pytest.mark.skipif(not CAN_FENCE, reason="needs pages that cannot be read")
@@ -191,6 +219,8 @@ def test_nothing_beyond_the_arrays_is_read():
     rng = np.random.RandomState(6)
     csr, x = random_csr(rng, 3, 4, np.float64), np.zeros((4, 16))
     none, at = np.empty(0, np.int64), x.ctypes.data
-    sparse_forward(csr, none, 0, 3, at, 16, at, at, 16, 8)  # compiled here, not in the fork
-    sparse_gradient(csr, none, 0, 3, at, 16, 0, 0, at, 16, 8)
+    sparse_forward(
+        addressed(csr), none, 0, 3, at, 16, at, at, 16, 8
+    )  # compiled here, not in the fork
+    sparse_gradient(addressed(csr), none, 0, 3, at, 16, 0, 0, at, 16, 8)
     assert survives(read_everything)

@@ -325,18 +325,17 @@ class Compiler:
         self.signatures.append(signature)
 
 
-def test_compiled_once_a_variant_in_another_thread():
+def test_compiled_once_in_another_thread():
     function = Compiler()
-    for variant in (1, 1, 2, 2, 1):
-        threads.compile_for(function, (np.zeros(3), 1.5), variant)
-    array = numba.typeof(np.zeros(3))
-    assert function.signatures == [(array, numba.float64)] * 2
+    for _ in range(3):
+        threads.compile_for(function, (np.zeros(3), 1.5))
+    assert function.signatures == [(numba.typeof(np.zeros(3)), numba.float64)]
     assert threading.main_thread() not in function.threads
 
 
 def test_a_thread_that_hears_no_signals_compiles_itself():
     function = Compiler()
-    user = threading.Thread(target=threads.compile_for, args=(function, (1,), "variant"))
+    user = threading.Thread(target=threads.compile_for, args=(function, (1,)))
     user.start()
     user.join(30)
     assert function.threads == [user]
@@ -349,10 +348,10 @@ def test_an_error_while_compiling_is_raised_and_compiling_tried_again():
     function = Compiler(fail)
     catch_warnings = WarningsFixer.catch_warnings
     with pytest.raises(ZeroDivisionError):
-        threads.compile_for(function, (1,), "variant")
+        threads.compile_for(function, (1,))
     assert WarningsFixer.catch_warnings is catch_warnings
     function.action = lambda: None
-    threads.compile_for(function, (1,), "variant")
+    threads.compile_for(function, (1,))
     assert len(function.signatures) == 1
 
 
@@ -366,7 +365,7 @@ def test_an_interrupt_does_not_wait_for_the_compiler():
     function = Compiler(compile_slowly)
     interrupt_main_soon(begun.is_set)
     with pytest.raises(KeyboardInterrupt):
-        threads.compile_for(function, (1,), "variant")
+        threads.compile_for(function, (1,))
     assert function.signatures == []
     release.set()
     wait_until(lambda: len(function.signatures) == 1)  # it was not in vain
@@ -404,7 +403,7 @@ def test_a_fork_waits_for_a_compilation_in_another_thread():
         time.sleep(0.2)
 
     def use():
-        threads.compile_for(Compiler(compile_slowly), (1,), "variant")
+        threads.compile_for(Compiler(compile_slowly), (1,))
 
     user = threading.Thread(target=use)
     user.start()
@@ -413,5 +412,5 @@ def test_a_fork_waits_for_a_compilation_in_another_thread():
     user.join(30)
     # and the parent may go on compiling
     function = Compiler()
-    threads.compile_for(function, (1,), "another variant")
+    threads.compile_for(function, (1,))
     assert len(function.signatures) == 1

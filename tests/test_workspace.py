@@ -92,12 +92,11 @@ def test_buffers_of_layers_do_not_overlap(network, n_units, unit_rows, dense, ba
         if layer > 0 or dense:
             assert entry[at.INPUT] == end
             end += n_rows * entry[at.INPUT_STRIDE]
-    assert space.activations.size == end
-    assert space.deltas.size == (end if backward else 0)
-    assert space.scratch.shape[0] == n_units
-    assert space.scratch.shape[2] == padded(unit_rows)
-    for array in (space.output_delta, space.row_loss):
-        assert array.size == (n_rows if backward else 0)
+    assert space.scratch.shape == (n_units, at.N_SCRATCH, padded(unit_rows))
+    sizes = {at.ACTIVATIONS: end, at.SCRATCH: space.scratch.size}
+    if backward:
+        sizes |= {at.DELTAS: end, at.OUTPUT_DELTA: n_rows, at.ROW_LOSS: n_rows}
+    assert {place: buffer.size for place, buffer in space.buffers.items()} == sizes
     assert space.block_rows >= 1
     # The network's own table is as it was.
     assert not network.table[:, at.INPUT].any()
@@ -108,9 +107,9 @@ def test_places():
     space = Workspace(network((5, 40, 1)), 8, 1, 8, dense=True, backward=True)
     places = np.zeros(at.N_PLACES, np.int64)
     space.write_places(places)
-    assert places[at.ACTIVATIONS] == space.activations.ctypes.data
-    assert places[at.DELTAS] == space.deltas.ctypes.data
-    assert np.count_nonzero(places) == 2
+    assert places[at.ACTIVATIONS] == space.buffers[at.ACTIVATIONS].ctypes.data
+    assert places[at.SCRATCH] == space.scratch.ctypes.data
+    assert np.count_nonzero(places) == len(space.buffers) == 5
 
 
 def test_blocks_of_rows_stay_in_cache_where_the_weights_do():

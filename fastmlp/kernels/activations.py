@@ -15,52 +15,42 @@ IDENTITY, LOGISTIC, TANH, RELU = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
 
 
-def logistic(z, one):
-    """σ(z)."""
-    return functions.sigmoid(z)
-
-
-def tanh(z, one):
-    """tanh(z)."""
-    return functions.tanh(z)
-
-
-def logistic_derivative(delta, a, one):
+def logistic_derivative(delta, a):
     """δ ⊙ σ′ = δ ⊙ a ⊙ (1 − a)."""
-    return delta * (a * (one - a))
+    return delta * (a * (1.0 - a))
 
 
-def tanh_derivative(delta, a, one):
+def tanh_derivative(delta, a):
     """δ ⊙ tanh′ = δ ⊙ (1 − a²)."""
-    return delta * (one - a * a)
+    return delta * (1.0 - a * a)
 
 
-_logistic = elementwise(logistic, arrays=1, scalars=1, writes=(0,))
-_tanh = elementwise(tanh, arrays=1, scalars=1, writes=(0,))
-_logistic_derivative = elementwise(logistic_derivative, arrays=2, scalars=1, writes=(0,))
-_tanh_derivative = elementwise(tanh_derivative, arrays=2, scalars=1, writes=(0,))
+_logistic = elementwise(functions.sigmoid, arrays=1, scalars=0, writes=(0,))
+_tanh = elementwise(functions.tanh, arrays=1, scalars=0, writes=(0,))
+_logistic_derivative = elementwise(logistic_derivative, arrays=2, scalars=0, writes=(0,))
+_tanh_derivative = elementwise(tanh_derivative, arrays=2, scalars=0, writes=(0,))
 
 
 @kernel
-def activate(code, z, count, one):
+def activate(code, z, count, size):
     """z ← g(z) in place for what the product has not done already (N1).
 
-    code : activation; z : int64 address of count numbers, a multiple of `BLOCK`; one : 1 of their
-    type.
+    code : activation; z : int64 address of count numbers, a multiple of `BLOCK`; size : bytes of
+    one.
     """
     if code == LOGISTIC:
-        _logistic(count, (z,), (one,))
+        _logistic(count, size, (z,), ())
     elif code == TANH:
-        _tanh(count, (z,), (one,))
+        _tanh(count, size, (z,), ())
 
 
 @kernel
-def multiply_derivative(code, delta, a, count, one):
+def multiply_derivative(code, delta, a, count, size):
     """δ ← δ ⊙ g′(z) in place, given a = g(z), for what the product has not done already (N8).
 
-    delta, a : int64 addresses of count numbers, a multiple of `BLOCK`; one : 1 of their type.
+    delta, a : int64 addresses of count numbers, a multiple of `BLOCK`; size : bytes of one.
     """
     if code == LOGISTIC:
-        _logistic_derivative(count, (delta, a), (one,))
+        _logistic_derivative(count, size, (delta, a), ())
     elif code == TANH:
-        _tanh_derivative(count, (delta, a), (one,))
+        _tanh_derivative(count, size, (delta, a), ())

@@ -4,8 +4,8 @@
 2. Weights: `descend`, for a block of rows of one layer's gradient: summed over all rows of the
    minibatch, applied to the weights at once, and their transposed copy refreshed.
 
-Addresses are int64; `T` stands for float32 or float64. `network` is `Network.table`, `places` the
-addresses of the buffers (see `fields`).
+Addresses are int64; `size` is the bytes of one number, 4 or 8. `network` is `Network.table`,
+`places` the addresses of the buffers (see `fields`).
 """
 
 import numpy as np
@@ -19,15 +19,13 @@ from fastmlp.kernels.products import product, transpose
 from fastmlp.kernels.simd import (
     address_of,
     dot,
-    lanes_of,
     load,
     row_dots,
-    size_of,
     store,
     weighted_row_sum,
 )
 from fastmlp.kernels.sparse import (
-    apply_fill,
+    apply_clear,
     apply_relu,
     sparse_forward,
     sparse_gradient,
@@ -35,7 +33,7 @@ from fastmlp.kernels.sparse import (
     sparse_output_gradient,
 )
 from fastmlp.kernels.tasks import stopped
-from fastmlp.kernels.vectors import BLOCK
+from fastmlp.kernels.vectors import BLOCK, VECTOR_BYTES
 
 # A plain 0 or 1 would be a type of its own to Numba, and a kernel would be compiled for each.
 _NOTHING = np.int64(0)
@@ -46,7 +44,7 @@ GRADIENT_ROWS = 48
 
 
 @phase
-def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
+def forward(network, places, csr, order, first, rows, buffer_row, logits, size):
     """z⁽ˡ⁾ = a⁽ˡ⁻¹⁾W⁽ˡ⁾ + b⁽ˡ⁾, a⁽ˡ⁾ = g(z⁽ˡ⁾) up to the logits (N1).
 
     Parameters
@@ -55,14 +53,9 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
         Which rows of the order.
     buffer_row : int64
         Row of the buffers of activations that the first of them takes.
-    logits : (rows or more,) T array
-        z⁽ᴸ⁾; written.
-    one : T
-        1, which gives the type.
+    logits : int64
+        Address of z⁽ᴸ⁾, one a row; written.
     """
-    size = size_of(one)
-    zero = one - one
-    minus_infinity = -one / zero
     last = network.shape[0] - 1
     for layer in range(last + 1):
         entry = network[layer]
@@ -76,14 +69,14 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
             gather(
                 places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN],
                 address_of(order) if order.size > 0 else _NOTHING, first, rows, n_in, source,
-                stride, one,
+                stride, size,
             )  # fmt: skip
         if layer == last and is_sparse:
             sparse_logits(csr, order, first, rows, weights, bias, logits, size)
             return
         if layer == last:
             row_dots(
-                source, stride, rows, weights, n_in, load(bias, one), address_of(logits)
+                source, stride, rows, weights, n_in, load(bias, size), logits, size
             )  # fmt: skip
             return
         target_stride = network[layer + 1, at.INPUT_STRIDE]
@@ -96,27 +89,24 @@ def forward(network, places, csr, order, first, rows, buffer_row, logits, one):
                 size,
             )  # fmt: skip
             if relu:
-                apply_relu(rows * target_stride, (target,), (zero,))
+                apply_relu(rows * target_stride, size, (target,), ())
         else:
             product(
                 source, stride, _NEXT, weights, entry[at.STRIDE], target, target_stride,
-                rows, n_out, n_in, bias, _NOTHING, _NOTHING, zero if relu else minus_infinity,
+                rows, n_out, n_in, bias, _NOTHING, _NOTHING, 0.0 if relu else -np.inf, size,
             )  # fmt: skip
-        activate(entry[at.ACTIVATION], target, rows * target_stride, one)
+        activate(entry[at.ACTIVATION], target, rows * target_stride, size)
 
 
 @phase
-def backward(network, places, output_delta, rows, buffer_row, one):
+def backward(network, places, rows, buffer_row, size):
     """δ⁽ˡ⁾ = (δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ) ⊙ g′(z⁽ˡ⁾) from the output down to the first layer (N8).
 
     Parameters
     ----------
-    output_delta : (minibatch,) T array
-        δ⁽ᴸ⁾ of all rows of the minibatch.
     rows, buffer_row : int64
-        How many rows, and the first one's number within the buffers and `output_delta`.
+        How many rows, and the first one's number within the buffers.
     """
-    size = size_of(one)
     last = network.shape[0] - 1
     for layer in range(last, 0, -1):
         entry = network[layer]
@@ -126,7 +116,7 @@ def backward(network, places, output_delta, rows, buffer_row, one):
         if layer == last:
             # One output: the recursion is an outer product, a shared dimension of length 1.
             source, source_stride, n_out = (
-                address_of(output_delta) + buffer_row * size,
+                places[at.OUTPUT_DELTA] + buffer_row * size,
                 _NEXT,
                 _NEXT,
             )
@@ -140,80 +130,77 @@ def backward(network, places, output_delta, rows, buffer_row, one):
         product(
             source, source_stride, _NEXT, transposed, entry[at.TRANSPOSED_STRIDE], delta, stride,
             rows, entry[at.N_IN], n_out, places[at.ZEROS], _NOTHING,
-            a if code == RELU else _NOTHING, -one / (one - one),
+            a if code == RELU else _NOTHING, -np.inf, size,
         )  # fmt: skip
-        multiply_derivative(code, delta, a, rows * stride, one)
+        multiply_derivative(code, delta, a, rows * stride, size)
 
 
 @phase
-def refresh(network, places, row_squares, layer, low, high, with_squares, one):
+def refresh(network, places, row_squares, layer, low, high, with_squares, size):
     """What is derived from rows low … high − 1 of a layer's weights: Wᵀ, and ‖row‖² for the loss.
 
     Called whenever weights have changed. low is a multiple of `BLOCK` where Wᵀ is needed.
     row_squares : (rows of all matrices,) float64 array; written.
     """
-    size, width = size_of(one), lanes_of(one)
     entry = network[layer]
     stride = entry[at.STRIDE]
     weights = places[at.PARAMETERS] + (entry[at.WEIGHTS] + low * stride) * size
     if 0 < layer < network.shape[0] - 1:
         target = places[at.TRANSPOSES] + (entry[at.TRANSPOSED] + low) * size
         transpose(
-            weights, stride, target, entry[at.TRANSPOSED_STRIDE], high - low, entry[at.N_OUT], one
+            weights, stride, target, entry[at.TRANSPOSED_STRIDE], high - low, entry[at.N_OUT], size
         )  # fmt: skip
     if with_squares:
         for row in range(low, high):
-            squares = dot(weights, weights, stride // width, one)
+            squares = dot(weights, weights, stride * size // VECTOR_BYTES, size)
             row_squares[entry[at.FIRST_ROW] + row] = squares
             weights += stride * size
 
 
 @phase
 def gradient(
-    network, places, csr, output_delta, order, first, rows, layer, low, high, add, one
+    network, places, csr, order, first, rows, layer, low, high, add, size
 ):  # fmt: skip
     """∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ for the matrix's stored rows low … high − 1; ∂b⁽ˡ⁾ = Σ δ⁽ˡ⁾ (N9).
 
     Summed over all rows of the minibatch, in order, into the gradient buffer. The bias belongs to
     whoever has row 0. `add` keeps what the buffer holds.
     """
-    size = size_of(one)
-    zero = one - one
-    minus_infinity = -one / zero
     last = network.shape[0] - 1
     entry = network[layer]
     n_in, n_out, stride = entry[at.N_IN], entry[at.N_OUT], entry[at.STRIDE]
     input_stride = entry[at.INPUT_STRIDE]
     source = places[at.ACTIVATIONS] + entry[at.INPUT] * size
+    output_delta = places[at.OUTPUT_DELTA]
     target = places[at.GRADIENTS] + (entry[at.WEIGHTS] + low * stride) * size
     bias = places[at.GRADIENTS] + entry[at.BIAS] * size
     is_sparse = layer == 0 and csr[2].size > 0
     if is_sparse and not add:
-        apply_fill((high - low) * stride, (target,), (zero,))
-    width = lanes_of(one)
+        apply_clear((high - low) * stride, size, (target,), ())
+    width = VECTOR_BYTES // size
     zeros = places[at.ZEROS]
     if layer == last:
-        total = load(bias, one) if add else zero
+        total = load(bias, size) if add else 0.0
         for r in range(rows):
-            total += output_delta[r]
-        store(bias, total)
+            total += load(output_delta + r * size, size)
+        store(bias, total, size)
         if is_sparse:
             sparse_output_gradient(csr, order, first, rows, target, output_delta, size)
         else:
             weighted_row_sum(
-                address_of(output_delta), _NEXT, source, input_stride, rows,
-                target if add else zeros, target, (n_in + width - 1) // width, one,
+                output_delta, _NEXT, source, input_stride, rows,
+                target if add else zeros, target, (n_in + width - 1) // width, size,
             )  # fmt: skip
             # Here inputs run along the row, and padding of activations need not be 0 (σ(0) = ½).
             for k in range(n_in, stride):
-                store(target + k * size, zero)
+                store(target + k * size, 0.0, size)
         return
     delta_stride = network[layer + 1, at.INPUT_STRIDE]
     delta = places[at.DELTAS] + network[layer + 1, at.INPUT] * size
     if low == 0:
         weighted_row_sum(
             places[at.ONE], _NOTHING, delta, delta_stride, rows, bias if add else zeros, bias,
-            (n_out + width - 1) // width, one,
+            (n_out + width - 1) // width, size,
         )  # fmt: skip
     if is_sparse:
         whole = places[at.GRADIENTS] + entry[at.WEIGHTS] * size
@@ -224,14 +211,14 @@ def gradient(
         product(
             source + low * size, _NEXT, input_stride, delta, delta_stride, target, stride,
             high - low, n_out, rows, target if add else zeros, stride if add else _NOTHING,
-            _NOTHING, minus_infinity,
+            _NOTHING, -np.inf, size,
         )  # fmt: skip
 
 
 @phase
 def descend(
-    control, network, places, csr, output_delta, row_squares, order, first, rows, layer, low, high,
-    add, optimizer, alpha, scale, rate, constants, one,
+    control, network, places, csr, row_squares, order, first, rows, layer, low, high, add,
+    optimizer, alpha, scale, rate, constants, size,
 ):  # fmt: skip
     """Gradient and update of a layer's stored rows low … high − 1, block by block (N9, N4).
 
@@ -243,12 +230,11 @@ def descend(
         Keep what the gradient buffer holds: the rows are one part of a larger sum.
     optimizer : int64
         Code of the update; NONE leaves the weights alone.
-    alpha, scale, rate : T
+    alpha, scale, rate : float64
         L2 strength, 1 / Σ weights of the minibatch, learning rate.
-    constants : (N_CONSTANTS,) T array
+    constants : (N_CONSTANTS,) float64 array
         The optimizer's.
     """
-    size = size_of(one)
     entry = network[layer]
     stride = entry[at.STRIDE]
     bias_size = stride if layer + 1 < network.shape[0] else BLOCK
@@ -260,8 +246,8 @@ def descend(
         end = min(block + GRADIENT_ROWS, high)
         if (block - low) % gradient_rows == 0:
             gradient(
-                network, places, csr, output_delta, order, first, rows, layer,
-                block, min(block + gradient_rows, high), add, one,
+                network, places, csr, order, first, rows, layer,
+                block, min(block + gradient_rows, high), add, size,
             )  # fmt: skip
         if optimizer == NONE:
             continue
@@ -269,13 +255,13 @@ def descend(
         update(
             optimizer, (end - block) * stride, places[at.PARAMETERS] + start,
             places[at.MOMENT_1] + start, places[at.MOMENT_2] + start,
-            places[at.GRADIENTS] + start, alpha, scale, rate, constants,
+            places[at.GRADIENTS] + start, alpha, scale, rate, constants, size,
         )  # fmt: skip
         if block == 0:
             start = entry[at.BIAS] * size
             update(
                 optimizer, bias_size, places[at.PARAMETERS] + start, places[at.MOMENT_1] + start,
                 places[at.MOMENT_2] + start, places[at.GRADIENTS] + start,
-                one - one, scale, rate, constants,
+                0.0, scale, rate, constants, size,
             )  # fmt: skip
-        refresh(network, places, row_squares, layer, block, end, alpha > 0, one)
+        refresh(network, places, row_squares, layer, block, end, alpha > 0, size)

@@ -22,13 +22,21 @@ COUNT = 12
     BLOCK_ROWS,
     WEIGHT_UNITS,
     OPTIMIZER,
+    SIZE,  # bytes of one number of the network: 4 or 8
+    SCRATCH_UNITS,
+    SCRATCH_ROW,
     N_SETTINGS,
-) = range(10)
+) = range(13)
 
 # `MODE`: what a call does with its rows.
 TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)
 
-# `places`: addresses of the buffers, as int64.
+# What a unit of rows has of each in its scratch, `SCRATCH_ROW` numbers apart: arrays of the output
+# layer. A prediction keeps its probabilities of 1 and of 0 in the first two.
+LOGIT, TARGET, WEIGHT, DELTA, LOSS, N_SCRATCH = range(6)
+
+# `places`: addresses of the buffers, as int64. Numbers are of the network's type, but for X, whose
+# type `X_TYPE` is the code of, the targets (bool) and the weights of rows (float64; 0: all are 1).
 (
     PARAMETERS,
     GRADIENTS,
@@ -43,5 +51,12 @@ TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)
     X_ROW,
     X_COLUMN,
     X_TYPE,
+    VALUES,  # of a sparse X
+    TARGETS,
+    SAMPLE_WEIGHT,
+    SCRATCH,
+    OUTPUT_DELTA,
+    ROW_LOSS,
+    RESULT,
     N_PLACES,
-) = range(14)
+) = range(21)

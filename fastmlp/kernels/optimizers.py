@@ -47,17 +47,17 @@ _adam = elementwise(adam, arrays=4, scalars=8, writes=(0, 1, 2))
 
 
 @kernel
-def update(code, count, w, m, v, g, alpha, scale, rate, constants):
+def update(code, count, w, m, v, g, alpha, scale, rate, constants, size):
     """Update count parameters (a multiple of `BLOCK`) at the addresses w, m, v with gradient g.
 
     code : NONE, SGD, NESTEROV or ADAM; m : velocity, or Adam's first moment; v : its second;
-    alpha, scale, rate : L2 strength, 1 / Σ weights, learning rate, of the parameters' type;
-    constants : (N_CONSTANTS,) array of that type.
+    alpha, scale, rate : L2 strength, 1 / Σ weights, learning rate; constants : (N_CONSTANTS,)
+    float64 array; size : bytes of one parameter.
     """
     if code == ADAM:
         betas = (constants[BETA_1], constants[REST_1], constants[BETA_2], constants[REST_2])
-        _adam(count, (w, m, v, g), (alpha, scale, rate, *betas, constants[EPSILON]))
+        _adam(count, size, (w, m, v, g), (alpha, scale, rate, *betas, constants[EPSILON]))
     elif code == NESTEROV:
-        _nesterov(count, (w, m, g), (alpha, scale, rate, constants[MOMENTUM]))
+        _nesterov(count, size, (w, m, g), (alpha, scale, rate, constants[MOMENTUM]))
     elif code == SGD:
-        _sgd(count, (w, m, g), (alpha, scale, rate, constants[MOMENTUM]))
+        _sgd(count, size, (w, m, g), (alpha, scale, rate, constants[MOMENTUM]))

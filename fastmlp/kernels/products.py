@@ -9,14 +9,16 @@ neither on how rows are shared out nor on how many threads there are.
 """
 
 from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.simd import TILE_VECTORS, lanes_of, panel, row_tiles, size_of, transpose_block
+from fastmlp.kernels.simd import TILE_VECTORS, panel, row_tiles, transpose_block
+from fastmlp.kernels.vectors import VECTOR_BYTES
 
 _row_tiles = kernel(row_tiles)
 
 
 @kernel
 def product(
-    a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor
+    a, a_row, a_step, b, b_step, c, c_row, rows, columns, shared, start, start_row, gate, floor,
+    size,
 ):  # fmt: skip
     """C = max(floor, start + A·B), and 0 where the gate is 0 (N1, N8, N9).
 
@@ -34,11 +36,12 @@ def product(
         Address of what the sums start from; distance 0 uses one row for all.
     gate : int64
         Address of an array laid out as C, or 0 for none.
-    floor : float32 or float64
-        Lower bound of C; its type is that of all arrays.
+    floor : float64
+        Lower bound of C.
+    size : int64
+        Bytes of one number of all arrays: 4 or 8.
     """
-    width = lanes_of(floor)
-    size = size_of(floor)
+    width = VECTOR_BYTES // size
     tiles = _row_tiles(rows)
     left = (columns + width - 1) // width
     at = 0
@@ -51,38 +54,37 @@ def product(
             n = 4
             panel(
                 4, tiles, a, a_row, a_step, b_at, b_step, c_at, c_row, shared,
-                s_at, start_row, there, floor,
+                s_at, start_row, there, floor, size,
             )  # fmt: skip
         elif TILE_VECTORS == 4 and left != 1 and left != 2:
             n = 3
             panel(
                 3, tiles, a, a_row, a_step, b_at, b_step, c_at, c_row, shared,
-                s_at, start_row, there, floor,
+                s_at, start_row, there, floor, size,
             )  # fmt: skip
         elif left >= 2:
             n = 2
             panel(
                 2, tiles, a, a_row, a_step, b_at, b_step, c_at, c_row, shared,
-                s_at, start_row, there, floor,
+                s_at, start_row, there, floor, size,
             )  # fmt: skip
         else:
             n = 1
             panel(
                 1, tiles, a, a_row, a_step, b_at, b_step, c_at, c_row, shared,
-                s_at, start_row, there, floor,
+                s_at, start_row, there, floor, size,
             )  # fmt: skip
         at += n * width
         left -= n
 
 
 @kernel
-def transpose(source, source_row, target, target_row, rows, columns, like):
+def transpose(source, source_row, target, target_row, rows, columns, size):
     """target (columns × rows) = sourceᵀ; both padded to whole blocks in both dimensions.
 
-    source, target : int64 addresses; distances of rows in elements; `like` gives the type.
+    source, target : int64 addresses; distances of rows in elements; size : bytes of one number.
     """
-    width = lanes_of(like)
-    size = size_of(like)
+    width = VECTOR_BYTES // size
     for i in range(0, rows, width):
         for j in range(0, columns, width):
             transpose_block(
@@ -90,5 +92,5 @@ def transpose(source, source_row, target, target_row, rows, columns, like):
                 source_row,
                 target + (j * target_row + i) * size,
                 target_row,
-                like,
+                size,
             )

@@ -3,7 +3,12 @@
 Each is a Numba intrinsic over raw addresses and counts, so it can be called from any compiled
 function; the caller answers for the sizes. An address is a number of bytes, every other distance
 is counted in elements.
+
+Arrays hold float32 or float64, which `size`, the bytes of one number (4 or 8), says when the code
+runs: so what is compiled once serves both. Scalars are float64, and rounded to the arrays' type.
 """
+
+from functools import partial
 
 from llvmlite import ir
 from numba import types
@@ -11,13 +16,17 @@ from numba.extending import intrinsic
 
 from fastmlp.kernels.vectors import (
     I64,
+    NUMBER,
     TILE_VECTORS,
     Loop,
     Vector,
+    either,
     emit_function,
     first_lanes,
     lanes,
     llvm_real,
+    rounded,
+    widened,
 )
 
 
@@ -33,24 +42,31 @@ def _void(context):
     return context.get_dummy_value()
 
 
-@intrinsic
-def lanes_of(typingctx, real):
-    """Numbers of the type of `real` in one vector, as a compile-time constant."""
+def call_either(builder, size, what, kinds, emit, args, result=None):
+    """Call the function that emit(real) writes, for the type of numbers that `size` says.
 
-    def codegen(context, builder, signature, args):
-        return I64(lanes(real))
+    kinds : LLVM types of the arguments, with `NUMBER` for a number of that type; such an argument
+    comes as a double, and so does a result.
+    """
 
-    return types.int64(real), codegen
+    def call(real):
+        number = llvm_real(real)
+        returned = ir.VoidType() if result is None else number
+        function = emit_function(
+            builder,
+            _name(what, real),
+            returned,
+            [number if kind is NUMBER else kind for kind in kinds],
+            partial(emit, real),
+        )
+        values = [
+            rounded(builder, value, real) if kind is NUMBER else value
+            for value, kind in zip(args, kinds, strict=True)
+        ]
+        value = builder.call(function, values)
+        return None if result is None else widened(builder, value)
 
-
-@intrinsic
-def size_of(typingctx, real):
-    """Bytes of one number of the type of `real`, as a compile-time constant."""
-
-    def codegen(context, builder, signature, args):
-        return I64(real.bitwidth // 8)
-
-    return types.int64(real), codegen
+    return either(builder, size, call)
 
 
 @intrinsic
@@ -65,26 +81,32 @@ def address_of(typingctx, array):
 
 
 @intrinsic
-def load(typingctx, address, like):
-    """The number at an address, of the type of `like`."""
-    real = like
+def load(typingctx, address, size):
+    """The number at an address, as float64."""
 
     def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, args[0], real), align=real.bitwidth // 8)
+        def read(real):
+            pointer = _pointer(builder, args[0], real)
+            return widened(builder, builder.load(pointer, align=real.bitwidth // 8))
 
-    return real(types.int64, real), codegen
+        return either(builder, args[1], read)
+
+    return types.float64(types.int64, types.int64), codegen
 
 
 @intrinsic
-def store(typingctx, address, number):
-    """Write a number to an address."""
-    real = number
+def store(typingctx, address, number, size):
+    """Write a number to an address, rounded to the type there."""
 
     def codegen(context, builder, signature, args):
-        builder.store(args[1], _pointer(builder, args[0], real), align=real.bitwidth // 8)
+        def write(real):
+            pointer = _pointer(builder, args[0], real)
+            builder.store(rounded(builder, args[1], real), pointer, align=real.bitwidth // 8)
+
+        either(builder, args[2], write)
         return _void(context)
 
-    return types.void(types.int64, real), codegen
+    return types.void(types.int64, types.float64, types.int64), codegen
 
 
 def elementwise(formula, arrays, scalars, writes):
@@ -102,48 +124,76 @@ def elementwise(formula, arrays, scalars, writes):
     Returns
     -------
     intrinsic
-        f(count, (address, ...), (scalar, ...)): count numbers, a multiple of `BLOCK`. The type of
-        the scalars is the type of all numbers; there must be at least one.
+        f(count, size, (address, ...), (scalar, ...)): count numbers, a multiple of `BLOCK`.
     """
+    what = f"{formula.__module__}.{formula.__name__}"
+    places = types.UniTuple(types.int64, arrays)
+    numbers = types.UniTuple(types.float64, scalars) if scalars else types.Tuple(())
+
+    def emit(real, b, count, *values):
+        vector_lanes = lanes(real)
+        pointers = [_pointer(b, address, real) for address in values[:arrays]]
+        constants = [Vector.broadcast(b, x, real) for x in values[arrays:]]
+        with Loop(b, b.sdiv(count, I64(vector_lanes))) as step:
+            at = b.mul(step.index, I64(vector_lanes))
+            there = [b.gep(pointer, [at]) for pointer in pointers]
+            vectors = [Vector.load(b, place, real) for place in there]
+            results = formula(*vectors, *constants)
+            results = results if isinstance(results, tuple) else (results,)
+            for k, result in zip(writes, results, strict=True):
+                result.store(there[k])
 
     @intrinsic
-    def apply(typingctx, count, addresses, factors):
-        real = factors[0]
-        number, vector_lanes = llvm_real(real), lanes(real)
-
-        def emit(b, count, *values):
-            pointers = [_pointer(b, address, real) for address in values[:arrays]]
-            constants = [Vector.broadcast(b, x, real) for x in values[arrays:]]
-            with Loop(b, b.sdiv(count, I64(vector_lanes))) as step:
-                at = b.mul(step.index, I64(vector_lanes))
-                places = [b.gep(pointer, [at]) for pointer in pointers]
-                vectors = [Vector.load(b, place, real) for place in places]
-                results = formula(*vectors, *constants)
-                results = results if isinstance(results, tuple) else (results,)
-                for k, result in zip(writes, results, strict=True):
-                    result.store(places[k])
-
+    def apply(typingctx, count, size, addresses, factors):
         def codegen(context, builder, signature, args):
-            kinds = [I64] * (1 + arrays) + [number] * scalars
-            name = _name(f"{formula.__module__}.{formula.__name__}", real)
-            function = emit_function(builder, name, ir.VoidType(), kinds, emit)
-            values = [builder.extract_value(args[1], k) for k in range(arrays)]
-            values += [builder.extract_value(args[2], k) for k in range(scalars)]
-            builder.call(function, [args[0], *values])
+            values = [args[0]]
+            values += [builder.extract_value(args[2], k) for k in range(arrays)]
+            values += [builder.extract_value(args[3], k) for k in range(scalars)]
+            kinds = [I64] * (1 + arrays) + [NUMBER] * scalars
+            call_either(builder, args[1], what, kinds, emit, values)
             return _void(context)
 
-        places = types.UniTuple(types.int64, arrays)
-        return types.void(types.int64, places, types.UniTuple(real, scalars)), codegen
+        return types.void(types.int64, types.int64, places, numbers), codegen
 
     return apply
 
 
 @intrinsic
-def dot(typingctx, a, b, vectors, like):
-    """Σ a[k] b[k] over whole vectors (int64 addresses and count); `like` gives the type."""
-    real = like
+def interleave(typingctx, a, b, count, target, size):
+    """target = a[0], b[0], a[1], b[1], …; addresses and the length of a and of b."""
 
-    def emit(builder, a, b, vectors):
+    def emit(real, builder, a, b, count, target):
+        n = lanes(real)
+        a, b, target = (_pointer(builder, address, real) for address in (a, b, target))
+        low = [k // 2 + n * (k % 2) for k in range(n)]
+        high = [n // 2 + k for k in low]
+        vectors = builder.sdiv(count, I64(n))
+        with Loop(builder, vectors) as step:
+            at = builder.mul(step.index, I64(n))
+            x = Vector.load(builder, builder.gep(a, [at]), real)
+            y = Vector.load(builder, builder.gep(b, [at]), real)
+            to = builder.gep(target, [builder.mul(at, I64(2))])
+            x.shuffled(y, low).store(to)
+            x.shuffled(y, high).store(builder.gep(to, [I64(n)]))
+        done = builder.mul(vectors, I64(n))
+        with Loop(builder, builder.sub(count, done)) as rest:
+            at = builder.add(done, rest.index)
+            for k, source in enumerate((a, b)):
+                to = builder.gep(target, [builder.add(builder.mul(at, I64(2)), I64(k))])
+                builder.store(builder.load(builder.gep(source, [at])), to)
+
+    def codegen(context, builder, signature, args):
+        call_either(builder, args[4], "interleave", [I64] * 4, emit, args[:4])
+        return _void(context)
+
+    return types.void(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def dot(typingctx, a, b, vectors, size):
+    """Σ a[k] b[k] over whole vectors (int64 addresses and count), as float64."""
+
+    def emit(real, builder, a, b, vectors):
         a, b = _pointer(builder, a, real), _pointer(builder, b, real)
         zero = Vector.constant(builder, 0.0, real)
 
@@ -167,15 +217,13 @@ def dot(typingctx, a, b, vectors, like):
         return zero.like(r.values[0]).sum()
 
     def codegen(context, builder, signature, args):
-        kinds = [I64] * 3
-        function = emit_function(builder, _name("dot", real), llvm_real(real), kinds, emit)
-        return builder.call(function, args[:3])
+        return call_either(builder, args[3], "dot", [I64] * 3, emit, args[:3], result=NUMBER)
 
-    return real(types.int64, types.int64, types.int64, real), codegen
+    return types.float64(*[types.int64] * 4), codegen
 
 
 @intrinsic
-def row_dots(typingctx, a, a_row, rows, w, columns, shift, out):
+def row_dots(typingctx, a, a_row, rows, w, columns, shift, out, size):
     """out[r] = shift + Σ a[r, k] w[k]: a layer of one output (N1).
 
     Parameters
@@ -185,15 +233,14 @@ def row_dots(typingctx, a, a_row, rows, w, columns, shift, out):
     w, columns : int64
         Address of w and its length; w and the rows of A are padded to whole vectors. What the
         padding of A holds does not matter: where an activation is infinite, it is NaN.
-    shift : float32 or float64
-        Start of each sum; its type is the type of all numbers.
+    shift : float64
+        Start of each sum.
     out : int64
         Address of the results (written), beside each other.
     """
-    real = shift
     together = 8  # rows that share each vector of w, and hide each other's latency
 
-    def emit(builder, a, a_row, rows, w, columns, shift, out):
+    def emit(real, builder, a, a_row, rows, w, columns, shift, out):
         b = builder
         a, w, out = (_pointer(b, address, real) for address in (a, w, out))
         zero = Vector.constant(b, 0.0, real)
@@ -232,16 +279,15 @@ def row_dots(typingctx, a, a_row, rows, w, columns, shift, out):
             dots(b.add(done, rest.index), 1)
 
     def codegen(context, builder, signature, args):
-        kinds = [I64] * 5 + [llvm_real(real), I64]
-        function = emit_function(builder, _name("row_dots", real), ir.VoidType(), kinds, emit)
-        builder.call(function, args)
+        kinds = [I64] * 5 + [NUMBER, I64]
+        call_either(builder, args[7], "row_dots", kinds, emit, args[:7])
         return _void(context)
 
-    return types.void(*[types.int64] * 5, real, types.int64), codegen
+    return types.void(*[types.int64] * 5, types.float64, *[types.int64] * 2), codegen
 
 
 @intrinsic
-def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors, like):
+def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors, size):
     """c = start + Σ a[k] B[k, :] over the rows of B: a gradient's bias, and the last layer's.
 
     Parameters
@@ -252,13 +298,10 @@ def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors,
         Address of B, distance of its rows, and how many.
     start, c, vectors : int64
         Addresses of what is added and of the result (written), and their length in vectors.
-    like : float32 or float64
-        Gives the type.
     """
-    real = like
-    partial = 4  # sums side by side, of every fourth row, hide the latency of the FMA
+    side = 4  # sums side by side, of every fourth row, hide the latency of the FMA
 
-    def emit(builder, a, a_step, b, b_step, shared, start, c, vectors):
+    def emit(real, builder, a, a_step, b, b_step, shared, start, c, vectors):
         ir_ = builder
         a, b, start, c = (_pointer(ir_, address, real) for address in (a, b, start, c))
         zero = Vector.constant(ir_, 0.0, real)
@@ -278,16 +321,16 @@ def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors,
 
         def columns(first, n):
             column = ir_.mul(first, I64(lanes(real)))
-            rounds = ir_.sdiv(shared, I64(partial))
-            with Loop(ir_, rounds, [zero.value] * (n * partial)) as step:
-                k = ir_.mul(step.index, I64(partial))
+            rounds = ir_.sdiv(shared, I64(side))
+            with Loop(ir_, rounds, [zero.value] * (n * side)) as step:
+                k = ir_.mul(step.index, I64(side))
                 step.next = []
-                for p in range(partial):
+                for p in range(side):
                     sums = step.values[p * n : (p + 1) * n]
                     step.next += add_row(ir_.add(k, I64(p)), column, sums)
-            s = [[zero.like(x) for x in step.values[p * n : (p + 1) * n]] for p in range(partial)]
+            s = [[zero.like(x) for x in step.values[p * n : (p + 1) * n]] for p in range(side)]
             total = [((s[0][j] + s[1][j]) + (s[2][j] + s[3][j])).value for j in range(n)]
-            done = ir_.mul(rounds, I64(partial))
+            done = ir_.mul(rounds, I64(side))
             with Loop(ir_, ir_.sub(shared, done), total) as rest:
                 rest.next = add_row(ir_.add(done, rest.index), column, rest.values)
             for j, x in enumerate(rest.values):
@@ -304,12 +347,10 @@ def weighted_row_sum(typingctx, a, a_step, b, b_step, shared, start, c, vectors,
             columns(ir_.add(done, rest.index), 1)
 
     def codegen(context, builder, signature, args):
-        name = _name("weighted_row_sum", real)
-        function = emit_function(builder, name, ir.VoidType(), [I64] * 8, emit)
-        builder.call(function, args[:8])
+        call_either(builder, args[8], "weighted_row_sum", [I64] * 8, emit, args[:8])
         return _void(context)
 
-    return types.void(*[types.int64] * 8, real), codegen
+    return types.void(*[types.int64] * 9), codegen
 
 
 #: Rows of the tiles that a panel is covered with: {6, 4, 1} cover any number of rows with at most
@@ -392,7 +433,7 @@ _PANEL = (
 @intrinsic(prefer_literal=True)
 def panel(
     typingctx, vectors, tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row,
-    gate, floor,
+    gate, floor, size,
 ):  # fmt: skip
     """Columns of one product: C = max(floor, start + A·B), and 0 where the gate is 0.
 
@@ -414,13 +455,13 @@ def panel(
         Address of what the sums start from, and distance of its rows (0: the same row for all).
     gate : int64
         Address of an array of C's layout; where it holds 0, C gets 0 (relu′). 0: no gate.
-    floor : float32 or float64
-        Lower bound of the results: 0 is relu, −inf none. Its type is the type of all numbers.
+    floor : float64
+        Lower bound of the results: 0 is relu, −inf none.
     """
-    n_vectors, real = vectors.literal_value, types.unliteral(floor)
+    n_vectors = vectors.literal_value
     pointers = ("a", "b", "c", "start", "gate")
 
-    def emit(builder, *values):
+    def emit(real, builder, *values):
         p = dict(zip((*_PANEL, "floor"), values[3:], strict=True))
         p |= {name: _pointer(builder, p[name], real) for name in pointers}
         p["row"] = I64(0)
@@ -428,28 +469,27 @@ def panel(
             p["row"] = _emit_tiles(builder, real, n_rows, n_vectors, count, p)
 
     def codegen(context, builder, signature, args):
-        name = _name(f"panel{n_vectors}", real)
-        kinds = [I64] * (3 + len(_PANEL)) + [llvm_real(real)]
-        function = emit_function(builder, name, ir.VoidType(), kinds, emit)
+        kinds = [I64] * (3 + len(_PANEL)) + [NUMBER]
         counts = [builder.extract_value(args[1], k) for k in range(3)]
-        builder.call(function, [*counts, *args[2:]])
+        values = [*counts, *args[2:-1]]
+        call_either(builder, args[-1], f"panel{n_vectors}", kinds, emit, values)
         return _void(context)
 
     return types.void(
-        vectors, types.UniTuple(types.int64, 3), *[types.int64] * len(_PANEL), real
-    ), codegen
+        vectors, types.UniTuple(types.int64, 3), *[types.int64] * len(_PANEL), types.float64,
+        types.int64,
+    ), codegen  # fmt: skip
 
 
 @intrinsic
-def transpose_block(typingctx, source, source_row, target, target_row, like):
+def transpose_block(typingctx, source, source_row, target, target_row, size):
     """target = sourceᵀ for one square block of lanes × lanes numbers, in registers.
 
     log₂(lanes) rounds exchange ever larger blocks between pairs of rows.
     """
-    real = like
-    width = lanes(real)
 
-    def emit(builder, source, source_row, target, target_row):
+    def emit(real, builder, source, source_row, target, target_row):
+        width = lanes(real)
         source, target = _pointer(builder, source, real), _pointer(builder, target, real)
         rows = [
             Vector.load(builder, builder.gep(source, [builder.mul(source_row, I64(i))]), real)
@@ -469,26 +509,24 @@ def transpose_block(typingctx, source, source_row, target, target_row, like):
             row.store(builder.gep(target, [builder.mul(target_row, I64(i))]))
 
     def codegen(context, builder, signature, args):
-        kinds = [I64] * 4
-        function = emit_function(builder, _name("transpose", real), ir.VoidType(), kinds, emit)
-        builder.call(function, args[:4])
+        call_either(builder, args[4], "transpose", [I64] * 4, emit, args[:4])
         return _void(context)
 
-    return types.void(*[types.int64] * 4, real), codegen
+    return types.void(*[types.int64] * 5), codegen
 
 
 __all__ = [
     "TILE_ROWS",
     "TILE_VECTORS",
     "address_of",
+    "call_either",
     "dot",
     "elementwise",
-    "lanes_of",
+    "interleave",
     "load",
     "panel",
     "row_dots",
     "row_tiles",
-    "size_of",
     "store",
     "transpose_block",
     "weighted_row_sum",

@@ -4,51 +4,47 @@ One function serves them all, for any number of threads: every thread that enter
 (see `tasks`). A minibatch is `ROW_UNITS` tasks of phase 1, then `WEIGHT_UNITS` tasks of phase 2.
 """
 
-import numpy as np
-
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.backprop import backward, descend, forward
+from fastmlp.kernels.gather import BOOL, FLOAT64, copy_numbers, gather
 from fastmlp.kernels.jit import entry, phase
 from fastmlp.kernels.loss import apply_cross_entropy, apply_probabilities
-from fastmlp.kernels.simd import address_of
+from fastmlp.kernels.simd import address_of, interleave, load
 from fastmlp.kernels.tasks import claim, enter, finish, leave, stopped, wait_for
 from fastmlp.kernels.vectors import BLOCK
 
 
 @phase
 def _rows_task(
-    network, places, csr, order, targets, sample_weight, scratch, output_delta, row_loss,
-    first, rows, buffer_row, limits, one,
+    network, places, csr, order, first, rows, buffer_row, scratch, scratch_row, limits, size
 ):  # fmt: skip
     """Phase 1 for one block of rows: a⁽⁰⁾ … ŷ, ℒ, δ⁽ᴸ⁾ … δ⁽¹⁾.
 
-    first : of the order; buffer_row : of the minibatch; scratch : (5, rows or more) T, written.
+    first : of the order; buffer_row : of the minibatch; scratch : address of five arrays,
+    scratch_row numbers apart (see `fields`), written.
     """
-    logit, target, weight, delta, loss = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    forward(network, places, csr, order, first, rows, buffer_row, logit, one)
-    for r in range(rows):
-        row = order[first + r]
-        target[r] = targets[row]
-        weight[r] = sample_weight[row] if sample_weight.size > 0 else one
+    distance = scratch_row * size
+    logit, target = scratch + at.LOGIT * distance, scratch + at.TARGET * distance
+    weight, delta = scratch + at.WEIGHT * distance, scratch + at.DELTA * distance
+    loss = scratch + at.LOSS * distance
+    forward(network, places, csr, order, first, rows, buffer_row, logit, size)
+    numbers = address_of(order)
+    gather(BOOL, places[at.TARGETS], 1, 1, numbers, first, rows, 1, target, 1, size)
+    if places[at.SAMPLE_WEIGHT] != 0:
+        gather(FLOAT64, places[at.SAMPLE_WEIGHT], 8, 8, numbers, first, rows, 1, weight, 1, size)
     count = (rows + BLOCK - 1) // BLOCK * BLOCK
     apply_cross_entropy(
-        count,
-        (
-            address_of(logit), address_of(target), address_of(weight),
-            address_of(delta), address_of(loss),
-        ),
-        (limits[0], limits[1]),
+        count, size, (logit, target, weight, delta, loss), (limits[0], limits[1])
     )  # fmt: skip
-    for r in range(rows):
-        output_delta[buffer_row + r] = delta[r]
-        row_loss[buffer_row + r] = loss[r] * weight[r]
-    backward(network, places, output_delta, rows, buffer_row, one)
+    copy_numbers(delta, places[at.OUTPUT_DELTA] + buffer_row * size, rows, size)
+    copy_numbers(loss, places[at.ROW_LOSS] + buffer_row * size, rows, size)
+    backward(network, places, rows, buffer_row, size)
 
 
 @entry
 def run(
-    control, settings, places, network, segments, csr, order, targets, sample_weight, scratch,
-    output_delta, row_loss, row_squares, losses, rates, scales, limits, constants, result,
+    control, settings, places, network, segments, csr, order, row_squares, losses, rates, scales,
+    limits, constants,
 ):  # fmt: skip
     """Do the work of one call together with every other thread that is in it.
 
@@ -63,29 +59,24 @@ def run(
     segments : (n, 4) int64
         Phase 2: unit, layer, first and last + 1 stored row of the layer; sorted by unit.
     csr : tuple of arrays
-        data (T), indices (int32), indptr (int64); empty for dense X.
+        indices (int32), indptr (int64); empty for dense X.
     order : (n_rows,) int64
         Rows of X in the order of training; empty: as they are.
-    targets : (n,) T
-        0 or 1.
-    sample_weight : (n,) T
-        Or empty: all 1.
-    scratch : (units or threads, 5, rows of a unit) T
-        Written.
-    output_delta, row_loss : (batch,) T
-        δ⁽ᴸ⁾ and weighted loss of the minibatch's rows; written.
     row_squares : (rows of all matrices,) float64
         ‖row‖² of the weights; written where they change.
     losses : (n_batches, 2) float64
         Sum of the weighted losses, and ‖W‖², at the weights before the update; written.
     rates, scales : (n_batches,) float64
         Learning rate, and 1 / Σ weights; a minibatch of scale 0 is skipped.
-    limits : (2,) T
+    limits : (2,) float64
         Least and largest loss of a row.
-    constants : (1 + N_CONSTANTS,) T
+    constants : (1 + N_CONSTANTS,) float64
         alpha, then the optimizer's constants.
-    result : (n_rows, 1 or 2) T
-        Logits, or the probabilities of 0 and of 1; written.
+
+    Notes
+    -----
+    The types of the arguments are the same for every network, so the function is compiled once.
+    Buffers of numbers of either type are known by address (`places`) and by `SIZE`.
     """
     mode, batch_size, n_rows = settings[at.MODE], settings[at.BATCH_SIZE], settings[at.N_ROWS]
     row_units, weight_units = settings[at.ROW_UNITS], settings[at.WEIGHT_UNITS]
@@ -93,12 +84,13 @@ def run(
     block_rows = settings[at.BLOCK_ROWS]
     units = row_units + weight_units
     n_tasks = settings[at.N_BATCHES] * units
-    real = limits.dtype.type
-    one = real(1)
+    size, scratch_row = settings[at.SIZE], settings[at.SCRATCH_ROW]
+    scratch_size = at.N_SCRATCH * scratch_row * size
+    rows_csr = (places[at.VALUES], csr[0], csr[1])
     alpha = constants[0]
     predicting = mode == at.LOGITS or mode == at.PROBABILITIES
     thread = enter(control)
-    if predicting and thread >= scratch.shape[0]:
+    if predicting and thread >= settings[at.SCRATCH_UNITS]:
         leave(control)
         return
     while True:
@@ -109,18 +101,16 @@ def run(
         start = batch * batch_size
         rows_here = min(batch_size, n_rows - start)
         if predicting:
-            slot = thread * unit_rows
-            logit, complement = scratch[thread, 0], scratch[thread, 1]
-            forward(network, places, csr, order, start, rows_here, slot, logit, one)
+            result = places[at.RESULT] + start * size
+            logit = result if mode == at.LOGITS else places[at.SCRATCH] + thread * scratch_size
+            forward(
+                network, places, rows_csr, order, start, rows_here, thread * unit_rows, logit, size
+            )
             if mode == at.PROBABILITIES:
                 count = (rows_here + BLOCK - 1) // BLOCK * BLOCK
-                apply_probabilities(count, (address_of(logit), address_of(complement)), (one,))
-                for r in range(rows_here):
-                    result[start + r, 0] = complement[r]
-                    result[start + r, 1] = logit[r]
-            else:
-                for r in range(rows_here):
-                    result[start + r, 0] = logit[r]
+                complement = logit + scratch_row * size
+                apply_probabilities(count, size, (logit, complement), ())
+                interleave(complement, logit, rows_here, result + start * size, size)
         elif scales[batch] == 0.0:
             if unit == 0:
                 losses[batch, 0] = 0.0
@@ -133,28 +123,30 @@ def run(
                 if stopped(control):
                     break
                 _rows_task(
-                    network, places, csr, order, targets, sample_weight, scratch[unit],
-                    output_delta, row_loss, start + first, min(block_rows, high - first), first,
-                    limits, one,
+                    network, places, rows_csr, order, start + first,
+                    min(block_rows, high - first), first,
+                    places[at.SCRATCH] + unit * scratch_size, scratch_row, limits, size,
                 )  # fmt: skip
             if unit == 0:
-                losses[batch, 1] = row_squares.sum()
+                squares = 0.0
+                for row in range(row_squares.size):
+                    squares += row_squares[row]
+                losses[batch, 1] = squares
         else:
             wait_for(control, batch * units + row_units)
             if unit == row_units:
                 total = 0.0
                 for r in range(rows_here):
-                    total += np.float64(row_loss[r])
+                    total += load(places[at.ROW_LOSS] + r * size, size)
                 losses[batch, 0] = total
-            rate, scale = real(rates[batch]), real(scales[batch])
             for k in range(segments.shape[0]):
                 if segments[k, 0] != unit - row_units:
                     continue
                 layer, low, high = segments[k, 1], segments[k, 2], segments[k, 3]
                 descend(
-                    control, network, places, csr, output_delta, row_squares, order, start,
-                    rows_here, layer, low, high, mode == at.GRADIENT and batch > 0, optimizer,
-                    alpha, scale, rate, constants[1:], one,
+                    control, network, places, rows_csr, row_squares, order, start, rows_here,
+                    layer, low, high, mode == at.GRADIENT and batch > 0, optimizer, alpha,
+                    scales[batch], rates[batch], constants[1:], size,
                 )  # fmt: skip
         finish(control)
     wait_for(control, n_tasks)

@@ -14,6 +14,9 @@ from numba import types
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 
+#: Stands for the LLVM type of one number where that is float32 or float64.
+NUMBER = object()
+
 #: Rows of every buffer are padded to whole blocks of this many numbers: one 512-bit register of
 #: float32, two of float64. The layout of the buffers is therefore the same on every CPU.
 BLOCK = 16
@@ -50,6 +53,35 @@ def lanes(real: types.Float) -> int:
 def llvm_real(real: types.Float) -> ir.Type:
     """LLVM's type of one number."""
     return ir.FloatType() if real.bitwidth == 32 else ir.DoubleType()
+
+
+def rounded(builder, number, real):
+    """A double as a number of type `real`."""
+    return number if real.bitwidth == 64 else builder.fptrunc(number, ir.FloatType())
+
+
+def widened(builder, number):
+    """A number of either type as a double."""
+    return number if number.type == ir.DoubleType() else builder.fpext(number, ir.DoubleType())
+
+
+def either(builder, size, emit):
+    """Run what emit(real) writes for float64 or float32, as numbers have 8 bytes or 4.
+
+    Returns its value, of one LLVM type for both, or None.
+    """
+    values = []
+    with builder.if_else(builder.icmp_signed("==", size, I64(8))) as branches:
+        for branch, real in zip(branches, (types.float64, types.float32), strict=True):
+            with branch:
+                value = emit(real)
+                values.append((value, builder.block))
+    if values[0][0] is None:
+        return None
+    result = builder.phi(values[0][0].type)
+    for value, block in values:
+        result.add_incoming(value, block)
+    return result
 
 
 def emit_function(builder, name, result, arguments, emit_body):

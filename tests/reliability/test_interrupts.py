@@ -222,5 +222,5 @@ def test_a_compiler_that_does_not_listen_is_left():
 
     threading.Thread(target=send).start()
     with pytest.raises(KeyboardInterrupt):
-        compile_for(Compiler(), (), "second")
+        compile_for(Compiler(), ())
     assert time.perf_counter() - sent[0] < PROMPT + SLACK
