@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from fastmlp.kernels import fields as at
+from fastmlp.kernels.backprop import GRADIENT_ROWS
 from fastmlp.kernels.optimizers import N_CONSTANTS, NONE
 from fastmlp.kernels.tasks import CONTROL_SIZE
 from fastmlp.kernels.training import run
@@ -120,15 +121,15 @@ class Engine:
         self._weight_of_row = sample_weight
         self._constants = np.array([self._alpha, *optimizer.constants(dtype)])
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
-        self._gradients = aligned_zeros(size, dtype)
         self._transposes = aligned_zeros(self.network.transposed_size, dtype)
+        self._gradients: np.ndarray | None = None  # of all parameters; for L-BFGS
         self._row_squares = np.zeros(self.network.n_rows)
         self._zeros = aligned_zeros(max(self.network.strides), dtype)
         self._one = np.ones(1, dtype)
+        self._n_entries = None if rows.array is not None else np.diff(rows.csr[1])
         self._step = 0
         self._stale = True
         for place, buffer in (
-            (at.GRADIENTS, self._gradients),
             (at.MOMENT_1, self._moments[0]),
             (at.MOMENT_2, self._moments[-1]),
             (at.TRANSPOSES, self._transposes),
@@ -170,6 +171,9 @@ class Engine:
         )
         self._workspace.write_places(self._places)
         self._batches: tuple[np.ndarray, ...] | None = None
+        blocks = -(-self.network.widths[0] // GRADIENT_ROWS) if self._n_entries is not None else 0
+        self._block_ends = np.zeros((self._n_threads, blocks), np.int64)
+        self._entries = np.zeros((0, 2), np.int64)
         self._pace = Pace(self._n_threads, short=work < _SHORT_WORK)
         self._batch_seconds = 1.5 * work / _SLOW
 
@@ -235,6 +239,7 @@ class Engine:
         steps = np.cumsum(used)
         rates = self._optimizer.rates(learning_rate, np.maximum(self._step + steps, 1))
         self._refresh()
+        self._make_room(order, starts)
         losses = np.zeros((len(starts), 2))
         batch = 0
         while batch < len(starts):
@@ -259,6 +264,14 @@ class Engine:
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         totals = (losses[:, 0] + 0.5 * self._alpha * losses[:, 1]) * scales * sizes
         return float(totals.sum() / max(1, sizes @ used))
+
+    def _make_room(self, order: np.ndarray, starts: np.ndarray) -> None:
+        """Have room for the entries of each minibatch, where X is sparse."""
+        if self._n_entries is None:
+            return
+        most = int(np.add.reduceat(self._n_entries[order], starts).max(initial=0))
+        if most > len(self._entries):
+            self._entries = np.zeros((most, 2), np.int64)
 
     def _snapshot(self) -> tuple[int, list[np.ndarray]]:
         return self._step, [array.copy() for array in (self._parameters, *self._moments)]
@@ -286,8 +299,8 @@ class Engine:
         )
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, self._places, work.table,
-            self._segments, self._training_rows().csr, order, self._row_squares, losses, rates,
-            scales, self._limits, self._constants,
+            self._segments, self._training_rows().csr, self._entries, self._block_ends, order,
+            self._row_squares, losses, rates, scales, self._limits, self._constants,
         )  # fmt: skip
         compile_for(run, arguments)
         try:
@@ -303,7 +316,7 @@ class Engine:
     def end_training(self) -> None:
         """Drop the buffers of gradients and minibatches; `prepare` comes before more training."""
         self._rows = None
-        for name in ("_gradients", "_transposes", "_zeros", "_workspace", "_batches"):
+        for name in ("_gradients", "_transposes", "_zeros", "_workspace", "_batches", "_entries"):
             vars(self).pop(name, None)
         parameters = self._places[at.PARAMETERS]
         self._places[...] = 0
@@ -326,7 +339,12 @@ class Engine:
         n_batches = -(-n // self._batch_size)
         losses, ones = np.zeros((n_batches, 2)), np.ones(n_batches)
         long = 3 * n * self.network.multiply_adds > _LONG_SECONDS * _SLOW
-        self._run(at.GRADIENT, self._n_threads, np.arange(n), losses, ones, ones, long)
+        order = np.arange(n)
+        self._make_room(order, order[:: self._batch_size])
+        if self._gradients is None:
+            self._gradients = aligned_zeros(self.network.size, self.network.dtype)
+            self._places[at.GRADIENTS] = self._gradients.ctypes.data
+        self._run(at.GRADIENT, self._n_threads, order, losses, ones, ones, long)
         total = n if self._weight_of_row is None else float(self._weight_of_row.sum())
         coefs, intercepts = self.network.unpack(self._gradients)
         weights, _ = self.get_parameters()
@@ -378,8 +396,8 @@ class Engine:
         nothing = np.empty(0)
         arguments = (
             np.zeros(CONTROL_SIZE, np.int64), settings, places, space.table,
-            np.empty((0, 4), np.int64), rows.csr, order, nothing, nothing.reshape(0, 2), nothing,
-            nothing, self._limits, np.zeros(1 + N_CONSTANTS),
+            np.empty((0, 4), np.int64), rows.csr, *[np.empty((0, 2), np.int64)] * 2, order, nothing,
+            nothing.reshape(0, 2), nothing, nothing, self._limits, np.zeros(1 + N_CONSTANTS),
         )  # fmt: skip
         compile_for(run, arguments)
         run_together(run, n_threads, *arguments, stoppable=work > _LONG_SECONDS * _SLOW)
@@ -402,6 +420,6 @@ def _settings(
     settings[at.ROW_UNITS], settings[at.UNIT_ROWS] = work.n_units, work.unit_rows
     settings[at.BLOCK_ROWS] = work.block_rows
     settings[at.WEIGHT_UNITS] = weight_units
-    settings[at.SIZE] = work.scratch.itemsize
+    settings[at.SIZE], settings[at.GRADIENT_SIZE] = work.scratch.itemsize, work.gradient_size
     settings[at.SCRATCH_UNITS], settings[at.SCRATCH_ROW] = work.n_units, work.scratch.shape[2]
     return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import fields as at
+from fastmlp.kernels.backprop import GRADIENT_ROWS
 from fastmlp.kernels.vectors import BLOCK
 from fastmlp.network import Network, padded
 
@@ -56,9 +57,11 @@ class Workspace:
         Rows of a task that go through both passes together.
     table : ndarray of shape (n_layers, fields.COUNT)
         The network's, with the offsets of these buffers.
+    gradient_size : int
+        Numbers that a task of phase 2 has for the gradients of one block of each layer.
     buffers : dict of int to ndarray
         The buffers of the places that `fields` names: activations and scratch; with `backward`,
-        also deltas, δ⁽ᴸ⁾ and loss of each row.
+        also gradients, deltas, δ⁽ᴸ⁾ and loss of each row.
     scratch : ndarray of shape (n_units, N_SCRATCH, rows of a task)
         One of the buffers.
     """
@@ -79,15 +82,20 @@ class Workspace:
         most_rows = max(_BLOCK_ROWS, _BLOCK_WORK // network.multiply_adds)
         self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else min(unit_rows, most_rows)
         self.table = network.table.copy()
-        offset = 0
+        offset = gradients = 0
         for layer, stride in enumerate(network.strides):
             if layer > 0 or dense:
                 self.table[layer, at.INPUT] = offset
                 offset += n_rows * stride
+        for entry in self.table:
+            entry[at.BLOCK_GRADIENT] = gradients
+            gradients += (min(int(entry[at.ROWS]), GRADIENT_ROWS) + 1) * int(entry[at.STRIDE])
+        self.gradient_size = gradients
         self.scratch = aligned_zeros((n_units, at.N_SCRATCH, padded(unit_rows)), dtype)
         self.buffers = {at.ACTIVATIONS: aligned_zeros(offset, dtype), at.SCRATCH: self.scratch}
         if backward:
             self.scratch[:, at.WEIGHT] = 1  # stays, unless rows have weights
+            self.buffers[at.BLOCK_GRADIENTS] = aligned_zeros((n_units, gradients), dtype)
             self.buffers[at.DELTAS] = aligned_zeros(offset, dtype)
             self.buffers[at.OUTPUT_DELTA] = aligned_zeros(n_rows, dtype)
             self.buffers[at.ROW_LOSS] = aligned_zeros(n_rows, dtype)

@@ -143,7 +143,7 @@ def check_padding(engine):
     network.pack(engine.get_parameters(), places)
     padding = np.isnan(places)
     assert padding.any()
-    for array in (engine._parameters, engine._gradients, *engine._moments):
+    for array in (engine._parameters, *engine._moments):
         assert array.size == network.size
         np.testing.assert_array_equal(array[padding], 0)
 

@@ -13,6 +13,7 @@ from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.sparse import (
     apply_clear,
     apply_relu,
+    sort_entries,
     sparse_forward,
     sparse_gradient,
     sparse_logits,
@@ -29,9 +30,28 @@ def clear_and_relu(count, size, cleared, rectified):
 
 
 @kernel
-def first_layer_from_compiled(csr, order, n, weights, row, bias, z, gradient, delta, size):
+def first_layer_from_compiled(
+    csr, order, n, features, entries, ends, weights, row, bias, z, gradient, delta, size
+):  # fmt: skip
     sparse_forward(csr, order, 0, n, weights, row, bias, z, row, size)
-    sparse_gradient(csr, order, 0, n, gradient, row, 0, 1 << 30, delta, row, size)
+    begin = sort_entries(csr, order, 0, n, 0, features, features, entries, ends)
+    sparse_gradient(csr, entries, begin, ends[0], gradient, row, 0, delta, row, size)
+
+
+def sum_gradient(csr, order, first, rows, low, high, block, gradient, delta, size):
+    """The gradient of features low … high − 1, block by block, as a unit of phase 2 sums it.
+
+    gradient : guarded rows of all features.
+    """
+    entries = np.full((rows * len(csr[1]) + 1, 2), -1)
+    ends = np.zeros(-(-(high - low) // block) + 1, np.int64)
+    end = sort_entries(csr, order, first, rows, low, high, block, entries, ends)
+    for number, start in enumerate(range(low, high, block)):
+        begin, end = end, ends[number]
+        target = gradient.address + start * gradient.row * size
+        sparse_gradient(
+            csr, entries, begin, end, target, gradient.row, start, delta.address, delta.row, size
+        )
 
 
 def random_csr(rng, n, features, dtype, density=0.3):
@@ -99,15 +119,46 @@ def test_first_layer(dtype, blocks, seed, n, features, ordered):
     before = rng.randint(-4, 5, (features, width)).astype(dtype)
     gradient = Guarded(before, shift=4)
     low, high = sorted(rng.randint(0, features + 1, 2))
-    sparse_gradient(
-        addressed(csr), order, first, rows, gradient.address, gradient.row, low, high,
-        delta.address, delta.row, size,
-    )  # fmt: skip
+    block = rng.randint(1, features + 1)
+    sum_gradient(addressed(csr), order, first, rows, low, high, block, gradient, delta, size)
     check_unchanged(delta)
     gradient.check_all_but_the_array()
     expected = before.copy()
     expected[low:high] += (X.T @ delta.array[:rows])[low:high]
     np.testing.assert_array_equal(gradient.array, expected)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(**any_case)
+def test_entries_by_blocks(seed, n, features, ordered):
+    rng = np.random.RandomState(seed)
+    csr = random_csr(rng, n, features, np.float32)
+    _, indices, indptr = csr
+    order, first, rows, chosen = rows_and_order(rng, n, ordered)
+    cuts = [0, *sorted(rng.randint(0, features + 1, 2)), features]
+    total = sum(indptr[row + 1] - indptr[row] for row in chosen)
+    entries = np.full((total + 1, 2), -1)
+    expected, place = [], 0
+    for low, high in pairwise(cuts):
+        block = rng.randint(1, features + 1)
+        ends = np.zeros(-(-(high - low) // block) + 1, np.int64)
+        ends[-1] = -7
+        begin = sort_entries(
+            addressed(csr), order, first, rows, low, high, block, entries, ends
+        )  # fmt: skip
+        assert begin == place
+        assert ends[-1] == -7
+        for number, start in enumerate(range(low, high, block)):
+            here = [
+                (k, r)
+                for r, row in enumerate(chosen)
+                for k in range(indptr[row], indptr[row + 1])
+                if start <= indices[k] < min(start + block, high)
+            ]
+            expected += here
+            place += len(here)
+            assert ends[number] == place
+    np.testing.assert_array_equal(entries, [*expected, (-1, -1)])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -149,8 +200,9 @@ def test_from_compiled_code_with_rounded_numbers(dtype):
     weights, bias, delta = Guarded(W), Guarded(b), Guarded(D)
     z, gradient = Guarded(np.zeros_like(D)), Guarded(np.zeros_like(W))
     first_layer_from_compiled(
-        addressed(csr), np.empty(0, np.int64), 30, weights.address, 32, bias.address, z.address,
-        gradient.address, delta.address, size,
+        addressed(csr), np.empty(0, np.int64), 30, 50, np.zeros((data.size, 2), np.int64),
+        np.zeros(1, np.int64), weights.address, 32, bias.address, z.address, gradient.address,
+        delta.address, size,
     )  # fmt: skip
     check_unchanged(weights, bias, delta)
     z.check_all_but_the_array()
@@ -168,21 +220,9 @@ def test_bits_of_the_gradient_do_not_depend_on_how_features_are_shared(dtype):
     delta = Guarded(rng.randn(40, 16).astype(dtype))
     whole, parts = (Guarded(np.zeros((20, 16), dtype)) for _ in range(2))
     order, size = rng.permutation(40), np.dtype(dtype).itemsize
-    for gradient, cuts in ((whole, (0, 20)), (parts, (0, 1, 7, 8, 20))):
+    for gradient, cuts, block in ((whole, (0, 20), 20), (parts, (0, 1, 7, 8, 20), 5)):
         for low, high in pairwise(cuts):
-            sparse_gradient(
-                addressed(csr),
-                order,
-                0,
-                40,
-                gradient.address,
-                16,
-                low,
-                high,
-                delta.address,
-                16,
-                size,
-            )
+            sum_gradient(addressed(csr), order, 0, 40, low, high, block, gradient, delta, size)
     np.testing.assert_array_equal(whole.array, parts.array)
 
 
@@ -211,7 +251,16 @@ def read_everything():
         sparse_forward(
             addressed(csr), none, 0, 6, W.ctypes.data, 16, D.ctypes.data, z.ctypes.data, 16, 8
         )
-        sparse_gradient(addressed(csr), none, 0, 6, W.ctypes.data, 16, 0, 9, D.ctypes.data, 16, 8)
+        entries, ends = (
+            fenced(16 * len(csr[0]))[side].view(np.int64).reshape(-1, 2),
+            np.zeros(2, int),
+        )
+        begin = sort_entries(addressed(csr), none, 0, 6, 0, 9, 5, entries, ends)
+        for low, first, last in ((0, begin, ends[0]), (5, *ends)):
+            sparse_gradient(
+                addressed(csr), entries, first, last, W[low:].ctypes.data, 16, low, D.ctypes.data,
+                16, 8,
+            )  # fmt: skip
 
 
 @pytest.mark.skipif(not CAN_FENCE, reason="needs pages that cannot be read")
@@ -222,5 +271,7 @@ def test_nothing_beyond_the_arrays_is_read():
     sparse_forward(
         addressed(csr), none, 0, 3, at, 16, at, at, 16, 8
     )  # compiled here, not in the fork
-    sparse_gradient(addressed(csr), none, 0, 3, at, 16, 0, 0, at, 16, 8)
+    entries, ends = np.zeros((len(csr[0]), 2), int), np.zeros(1, int)
+    sort_entries(addressed(csr), none, 0, 3, 0, 4, 4, entries, ends)
+    sparse_gradient(addressed(csr), entries, 0, 0, at, 16, 0, at, 16, 8)
     assert survives(read_everything)

@@ -96,6 +96,7 @@ def test_buffers_of_layers_do_not_overlap(network, n_units, unit_rows, dense, ba
     sizes = {at.ACTIVATIONS: end, at.SCRATCH: space.scratch.size}
     if backward:
         sizes |= {at.DELTAS: end, at.OUTPUT_DELTA: n_rows, at.ROW_LOSS: n_rows}
+        sizes[at.BLOCK_GRADIENTS] = n_units * space.gradient_size
     assert {place: buffer.size for place, buffer in space.buffers.items()} == sizes
     assert space.block_rows >= 1
     # The network's own table is as it was.
@@ -109,7 +110,7 @@ def test_places():
     space.write_places(places)
     assert places[at.ACTIVATIONS] == space.buffers[at.ACTIVATIONS].ctypes.data
     assert places[at.SCRATCH] == space.scratch.ctypes.data
-    assert np.count_nonzero(places) == len(space.buffers) == 5
+    assert np.count_nonzero(places) == len(space.buffers) == 6
 
 
 def test_blocks_of_rows_stay_in_cache_where_the_weights_do():

@@ -27,6 +27,7 @@ from fastmlp.kernels.simd import (
 from fastmlp.kernels.sparse import (
     apply_clear,
     apply_relu,
+    sort_entries,
     sparse_forward,
     sparse_gradient,
     sparse_logits,
@@ -159,12 +160,16 @@ def refresh(network, places, row_squares, layer, low, high, with_squares, size):
 
 @phase
 def gradient(
-    network, places, csr, order, first, rows, layer, low, high, add, size
+    network, places, csr, entries, begin, end, order, first, rows, layer, low, high, target, bias,
+    add, size,
 ):  # fmt: skip
     """∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ for the matrix's stored rows low … high − 1; ∂b⁽ˡ⁾ = Σ δ⁽ˡ⁾ (N9).
 
-    Summed over all rows of the minibatch, in order, into the gradient buffer. The bias belongs to
-    whoever has row 0. `add` keeps what the buffer holds.
+    Summed over all rows of the minibatch, in order. The bias belongs to whoever has row 0.
+
+    entries, begin, end : of these rows of the matrix, where X is sparse and the layer the first.
+    target, bias : addresses of the gradients of row `low` and of the bias; written.
+    add : keep what they hold.
     """
     last = network.shape[0] - 1
     entry = network[layer]
@@ -172,8 +177,6 @@ def gradient(
     input_stride = entry[at.INPUT_STRIDE]
     source = places[at.ACTIVATIONS] + entry[at.INPUT] * size
     output_delta = places[at.OUTPUT_DELTA]
-    target = places[at.GRADIENTS] + (entry[at.WEIGHTS] + low * stride) * size
-    bias = places[at.GRADIENTS] + entry[at.BIAS] * size
     is_sparse = layer == 0 and csr[2].size > 0
     if is_sparse and not add:
         apply_clear((high - low) * stride, size, (target,), ())
@@ -203,10 +206,9 @@ def gradient(
             (n_out + width - 1) // width, size,
         )  # fmt: skip
     if is_sparse:
-        whole = places[at.GRADIENTS] + entry[at.WEIGHTS] * size
         sparse_gradient(
-            csr, order, first, rows, whole, stride, low, high, delta, delta_stride, size
-        )
+            csr, entries, begin, end, target, stride, low, delta, delta_stride, size
+        )  # fmt: skip
     else:
         product(
             source + low * size, _NEXT, input_stride, delta, delta_stride, target, stride,
@@ -217,8 +219,8 @@ def gradient(
 
 @phase
 def descend(
-    control, network, places, csr, row_squares, order, first, rows, layer, low, high, add,
-    optimizer, alpha, scale, rate, constants, size,
+    control, network, places, csr, entries, block_ends, gradients, row_squares, order, first, rows,
+    layer, low, high, add, optimizer, alpha, scale, rate, constants, size,
 ):  # fmt: skip
     """Gradient and update of a layer's stored rows low … high − 1, block by block (N9, N4).
 
@@ -226,6 +228,11 @@ def descend(
     ----------
     control : (CONTROL_SIZE,) int64 array
         See `tasks`; a call that is stopped leaves the rest of the rows alone.
+    entries, block_ends : (n, 2) and (n,) int64 arrays
+        Room for `sort_entries` where X is sparse; written.
+    gradients : int64
+        Address of this unit's room for the gradients of one block; written. Without an update they
+        go to the buffer of all gradients.
     add : bool
         Keep what the gradient buffer holds: the rows are one part of a larger sum.
     optimizer : int64
@@ -238,30 +245,40 @@ def descend(
     entry = network[layer]
     stride = entry[at.STRIDE]
     bias_size = stride if layer + 1 < network.shape[0] else BLOCK
-    # Entries of sparse rows are in no order that would find those of a block: one scan takes all.
-    gradient_rows = high - low if layer == 0 and csr[2].size > 0 else GRADIENT_ROWS
+    is_sparse = layer == 0 and csr[2].size > 0 and network.shape[0] > 1
+    entries_end = _NOTHING
+    if is_sparse:
+        entries_end = sort_entries(
+            csr, order, first, rows, low, high, GRADIENT_ROWS, entries, block_ends
+        )
     for block in range(low, high, GRADIENT_ROWS):
         if stopped(control):
             break
         end = min(block + GRADIENT_ROWS, high)
-        if (block - low) % gradient_rows == 0:
-            gradient(
-                network, places, csr, order, first, rows, layer,
-                block, min(block + gradient_rows, high), add, size,
-            )  # fmt: skip
+        entries_begin = entries_end
+        if is_sparse:
+            entries_end = block_ends[(block - low) // GRADIENT_ROWS]
+        start, bias_start = (entry[at.WEIGHTS] + block * stride) * size, entry[at.BIAS] * size
+        if optimizer == NONE:
+            target, bias = places[at.GRADIENTS] + start, places[at.GRADIENTS] + bias_start
+        else:
+            target = gradients + entry[at.BLOCK_GRADIENT] * size
+            bias = target + min(entry[at.ROWS], GRADIENT_ROWS) * stride * size
+        gradient(
+            network, places, csr, entries, entries_begin, entries_end, order, first, rows, layer,
+            block, end, target, bias, add, size,
+        )  # fmt: skip
         if optimizer == NONE:
             continue
-        start = (entry[at.WEIGHTS] + block * stride) * size
         update(
             optimizer, (end - block) * stride, places[at.PARAMETERS] + start,
-            places[at.MOMENT_1] + start, places[at.MOMENT_2] + start,
-            places[at.GRADIENTS] + start, alpha, scale, rate, constants, size,
+            places[at.MOMENT_1] + start, places[at.MOMENT_2] + start, target, alpha, scale, rate,
+            constants, size,
         )  # fmt: skip
         if block == 0:
-            start = entry[at.BIAS] * size
             update(
-                optimizer, bias_size, places[at.PARAMETERS] + start, places[at.MOMENT_1] + start,
-                places[at.MOMENT_2] + start, places[at.GRADIENTS] + start,
-                0.0, scale, rate, constants, size,
+                optimizer, bias_size, places[at.PARAMETERS] + bias_start,
+                places[at.MOMENT_1] + bias_start, places[at.MOMENT_2] + bias_start, bias, 0.0,
+                scale, rate, constants, size,
             )  # fmt: skip
         refresh(network, places, row_squares, layer, block, end, alpha > 0, size)

@@ -9,7 +9,8 @@ TRANSPOSED, TRANSPOSED_STRIDE = 7, 8  # Wᵀ within the transposed copies; −1:
 ACTIVATION = 9
 FIRST_ROW = 10  # of this layer among the rows of all matrices
 INPUT = 11  # a⁽ˡ⁻¹⁾ within the buffer of activations, δ⁽ˡ⁻¹⁾ within that of deltas
-COUNT = 12
+BLOCK_GRADIENT = 12  # a block of gradients, then the bias's, within a weight unit's room for them
+COUNT = 13
 
 # `settings` of a compiled call.
 (
@@ -25,8 +26,9 @@ COUNT = 12
     SIZE,  # bytes of one number of the network: 4 or 8
     SCRATCH_UNITS,
     SCRATCH_ROW,
+    GRADIENT_SIZE,  # numbers of a weight unit's room for gradients
     N_SETTINGS,
-) = range(13)
+) = range(14)
 
 # `MODE`: what a call does with its rows.
 TRAIN, GRADIENT, LOGITS, PROBABILITIES = range(4)
@@ -39,7 +41,8 @@ LOGIT, TARGET, WEIGHT, DELTA, LOSS, N_SCRATCH = range(6)
 # type `X_TYPE` is the code of, the targets (bool) and the weights of rows (float64; 0: all are 1).
 (
     PARAMETERS,
-    GRADIENTS,
+    GRADIENTS,  # of all parameters, where a call ends with them
+    BLOCK_GRADIENTS,  # where they are applied at once
     MOMENT_1,
     MOMENT_2,
     TRANSPOSES,
@@ -59,4 +62,4 @@ LOGIT, TARGET, WEIGHT, DELTA, LOSS, N_SCRATCH = range(6)
     ROW_LOSS,
     RESULT,
     N_PLACES,
-) = range(21)
+) = range(22)

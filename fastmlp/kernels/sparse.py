@@ -1,4 +1,9 @@
-"""CSR rows in the first layer: product and gradient touch only the entries that are there."""
+"""CSR rows in the first layer: product and gradient touch only the entries that are there.
+
+The weights of thousands of features do not fit into a core's cache. So a minibatch's entries are
+sorted by blocks of features first: each block of the gradient is then summed, and applied to its
+weights, while it is in cache, and never written to memory.
+"""
 
 import numpy as np
 
@@ -62,24 +67,80 @@ def sparse_forward(
 
 
 @kernel
-def sparse_gradient(
-    csr, order, first, rows, gradient, gradient_row, low, high, delta, delta_row, size
-):  # fmt: skip
-    """∂W[low:high] += xᵀ δ for CSR rows x (N9); the sum runs over the rows in order.
+def sort_entries(csr, order, first, rows, low, high, block, entries, ends):
+    """List the entries of the features low … high − 1 block by block, in each in order of the rows.
 
-    low, high : int64, the features whose rows of the gradient (written) are this call's; the other
-    arguments as in `sparse_forward`.
+    Parameters
+    ----------
+    csr, order, first, rows
+        As in `sparse_forward`.
+    low, high, block : int64
+        Features, and how many of them a block has.
+    entries : (entries of these rows or more, 2) int64
+        Position in the CSR arrays, and row, counted from `first`; written from the number of
+        entries of features below `low` on, so that calls for other features do not overlap.
+    ends : (blocks or more,) int64
+        Where each block ends in `entries`; written.
+
+    Returns
+    -------
+    int64
+        Where the first block begins.
     """
-    values, indices, indptr = csr
+    _, indices, indptr = csr
+    blocks = (high - low + block - 1) // block
+    for b in range(blocks):
+        ends[b] = 0
+    begin = 0
     for r in range(rows):
         row = order[first + r] if order.size > 0 else first + r
-        source = delta + r * delta_row * size
+        for k in range(indptr[row], indptr[row + 1]):
+            feature = np.int64(indices[k])
+            if feature < low:
+                begin += 1
+            elif feature < high:
+                ends[(feature - low) // block] += 1
+    place = begin
+    for b in range(blocks):
+        count = ends[b]
+        ends[b] = place
+        place += count
+    for r in range(rows):
+        row = order[first + r] if order.size > 0 else first + r
         for k in range(indptr[row], indptr[row + 1]):
             feature = np.int64(indices[k])
             if low <= feature < high:
-                to = gradient + feature * gradient_row * size
-                factor = load(values + k * size, size)
-                _add_multiple(gradient_row, size, (to, source), (factor,))
+                b = (feature - low) // block
+                place = ends[b]
+                entries[place, 0] = k
+                entries[place, 1] = r
+                ends[b] = place + 1
+    return begin
+
+
+@kernel
+def sparse_gradient(
+    csr, entries, begin, end, gradient, gradient_row, low, delta, delta_row, size
+):  # fmt: skip
+    """∂W += xᵀ δ for CSR rows x (N9); the sum runs over the rows in order.
+
+    Parameters
+    ----------
+    csr
+        As in `sparse_forward`.
+    entries, begin, end : (n, 2) int64, int64, int64
+        From `sort_entries`, and which of them to take.
+    gradient, gradient_row, low : int64
+        Address of the gradient's row of feature `low` (written), and distance of rows.
+    delta, delta_row : int64
+        Address of δ of the minibatch's first row, and distance of rows.
+    """
+    values, indices, _ = csr
+    for e in range(begin, end):
+        k, r = entries[e, 0], entries[e, 1]
+        to = gradient + (np.int64(indices[k]) - low) * gradient_row * size
+        source = delta + r * delta_row * size
+        _add_multiple(gradient_row, size, (to, source), (load(values + k * size, size),))
 
 
 @kernel

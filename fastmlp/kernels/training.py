@@ -43,8 +43,8 @@ def _rows_task(
 
 @entry
 def run(
-    control, settings, places, network, segments, csr, order, row_squares, losses, rates, scales,
-    limits, constants,
+    control, settings, places, network, segments, csr, entries, block_ends, order, row_squares,
+    losses, rates, scales, limits, constants,
 ):  # fmt: skip
     """Do the work of one call together with every other thread that is in it.
 
@@ -60,6 +60,8 @@ def run(
         Phase 2: unit, layer, first and last + 1 stored row of the layer; sorted by unit.
     csr : tuple of arrays
         indices (int32), indptr (int64); empty for dense X.
+    entries, block_ends : (entries of a minibatch, 2) and (units of phase 2, blocks) int64
+        See `sort_entries`; written. Empty for dense X.
     order : (n_rows,) int64
         Rows of X in the order of training; empty: as they are.
     row_squares : (rows of all matrices,) float64
@@ -144,9 +146,11 @@ def run(
                     continue
                 layer, low, high = segments[k, 1], segments[k, 2], segments[k, 3]
                 descend(
-                    control, network, places, rows_csr, row_squares, order, start, rows_here,
-                    layer, low, high, mode == at.GRADIENT and batch > 0, optimizer, alpha,
-                    scales[batch], rates[batch], constants[1:], size,
+                    control, network, places, rows_csr, entries, block_ends[segments[k, 0]],
+                    places[at.BLOCK_GRADIENTS] + segments[k, 0] * settings[at.GRADIENT_SIZE] * size,
+                    row_squares, order, start, rows_here, layer, low, high,
+                    mode == at.GRADIENT and batch > 0, optimizer, alpha, scales[batch],
+                    rates[batch], constants[1:], size,
                 )  # fmt: skip
         finish(control)
     wait_for(control, n_tasks)
