@@ -183,7 +183,7 @@ class Engine:
             return
         network = self.network
         for layer, (coefs, entry) in enumerate(
-            zip(network.unpack(self._parameters)[0], network.table, strict=True)
+            zip(network.views(self._parameters)[0], network.table, strict=True)
         ):
             first, rows = int(entry[at.FIRST_ROW]), int(entry[at.ROWS])
             squares = np.einsum("ij,ij->i", coefs, coefs, dtype=np.float64)
@@ -347,7 +347,7 @@ class Engine:
         self._run(at.GRADIENT, self._n_threads, order, losses, ones, ones, long)
         total = n if self._weight_of_row is None else float(self._weight_of_row.sum())
         coefs, intercepts = self.network.unpack(self._gradients)
-        weights, _ = self.get_parameters()
+        weights, _ = self.network.views(self._parameters)
         coefs = [(g + self._alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
         intercepts = [g / total for g in intercepts]
         loss = (losses[:, 0].sum() + 0.5 * self._alpha * losses[0, 1]) / total

@@ -132,7 +132,7 @@ class Network:
         """Rows of all weight matrices, as stored."""
         return int(self.table[:, Field.ROWS].sum())
 
-    def _views(self, flat: np.ndarray) -> Parameters:
+    def views(self, flat: np.ndarray) -> Parameters:
         """(coefs, intercepts) where they lie within a flat array."""
         coefs, intercepts = [], []
         for (n_in, n_out), entry in zip(self.shapes(), self.table, strict=True):
@@ -158,7 +158,7 @@ class Network:
                 f"The network has {self.n_layers} layers; coefs_ has {len(coefs)} arrays and "
                 f"intercepts_ {len(intercepts)}."
             )
-        for k, (matrix, bias) in enumerate(zip(*self._views(out), strict=True)):
+        for k, (matrix, bias) in enumerate(zip(*self.views(out), strict=True)):
             if np.shape(coefs[k]) != matrix.shape:
                 raise ValueError(
                     f"coefs_[{k}] must have shape {matrix.shape}, got {np.shape(coefs[k])}."
@@ -172,5 +172,5 @@ class Network:
 
     def unpack(self, flat: np.ndarray) -> Parameters:
         """(coefs, intercepts) of a flat array, as fresh C-contiguous arrays."""
-        coefs, intercepts = self._views(flat)
+        coefs, intercepts = self.views(flat)
         return [np.array(matrix, order="C") for matrix in coefs], [b.copy() for b in intercepts]

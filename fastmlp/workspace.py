@@ -82,21 +82,27 @@ class Workspace:
         most_rows = max(_BLOCK_ROWS, _BLOCK_WORK // network.multiply_adds)
         self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else min(unit_rows, most_rows)
         self.table = network.table.copy()
-        offset = gradients = 0
-        for layer, stride in enumerate(network.strides):
-            if layer > 0 or dense:
-                self.table[layer, at.INPUT] = offset
-                offset += n_rows * stride
+        # X, which has no δ, comes last.
+        hidden = gradients = 0
+        for layer, stride in enumerate(network.strides[1:], 1):
+            self.table[layer, at.INPUT] = hidden
+            hidden += n_rows * stride
+        if dense:
+            self.table[0, at.INPUT] = hidden
+        rows_of_x = n_rows * network.strides[0] if dense else 0
         for entry in self.table:
             entry[at.BLOCK_GRADIENT] = gradients
             gradients += (min(int(entry[at.ROWS]), GRADIENT_ROWS) + 1) * int(entry[at.STRIDE])
         self.gradient_size = gradients
         self.scratch = aligned_zeros((n_units, at.N_SCRATCH, padded(unit_rows)), dtype)
-        self.buffers = {at.ACTIVATIONS: aligned_zeros(offset, dtype), at.SCRATCH: self.scratch}
+        self.buffers = {
+            at.ACTIVATIONS: aligned_zeros(hidden + rows_of_x, dtype),
+            at.SCRATCH: self.scratch,
+        }
         if backward:
             self.scratch[:, at.WEIGHT] = 1  # stays, unless rows have weights
             self.buffers[at.BLOCK_GRADIENTS] = aligned_zeros((n_units, gradients), dtype)
-            self.buffers[at.DELTAS] = aligned_zeros(offset, dtype)
+            self.buffers[at.DELTAS] = aligned_zeros(hidden, dtype)
             self.buffers[at.OUTPUT_DELTA] = aligned_zeros(n_rows, dtype)
             self.buffers[at.ROW_LOSS] = aligned_zeros(n_rows, dtype)
 

@@ -88,14 +88,17 @@ def test_buffers_of_layers_do_not_overlap(network, n_units, unit_rows, dense, ba
     n_rows = n_units * unit_rows
     space = Workspace(network, n_rows, n_units, unit_rows, dense=dense, backward=backward)
     end = 0
-    for layer, entry in enumerate(space.table):
-        if layer > 0 or dense:
-            assert entry[at.INPUT] == end
-            end += n_rows * entry[at.INPUT_STRIDE]
+    for entry in space.table[1:]:
+        assert entry[at.INPUT] == end
+        end += n_rows * entry[at.INPUT_STRIDE]
+    hidden = end
+    if dense:
+        assert space.table[0, at.INPUT] == end
+        end += n_rows * space.table[0, at.INPUT_STRIDE]
     assert space.scratch.shape == (n_units, at.N_SCRATCH, padded(unit_rows))
     sizes = {at.ACTIVATIONS: end, at.SCRATCH: space.scratch.size}
     if backward:
-        sizes |= {at.DELTAS: end, at.OUTPUT_DELTA: n_rows, at.ROW_LOSS: n_rows}
+        sizes |= {at.DELTAS: hidden, at.OUTPUT_DELTA: n_rows, at.ROW_LOSS: n_rows}
         sizes[at.BLOCK_GRADIENTS] = n_units * space.gradient_size
     assert {place: buffer.size for place, buffer in space.buffers.items()} == sizes
     assert space.block_rows >= 1
