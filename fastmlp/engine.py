@@ -27,6 +27,12 @@ _PREDICTION_ROWS = 192
 #: cache lines costs more than it gains.
 _WORK_PER_THREAD = 300_000
 
+#: Multiply-adds of a task that is long beside a time slice of the operating system, because no
+#: thread gives way within a task; and how many of each phase a thread has at most: each task reads
+#: all weights.
+_TASK_WORK = 40_000_000
+_MOST_TASKS_PER_THREAD = 2
+
 #: The same for a prediction, where a thread more costs its start.
 _PREDICTION_WORK_PER_THREAD = 1_000_000
 
@@ -160,19 +166,22 @@ class Engine:
         work = 2 * batch_size * self.network.multiply_adds
         n_threads = min(self._most_threads, work // _WORK_PER_THREAD, batch_size // 8)
         self._n_threads = max(1, n_threads)
-        self._segments = weight_segments(self.network, self._n_threads)
+        n_units = self._n_threads
+        if n_units > 1:
+            n_units *= max(1, min(work // n_units // _TASK_WORK, _MOST_TASKS_PER_THREAD))
+        self._segments = weight_segments(self.network, n_units)
         self._workspace = Workspace(
             self.network,
             batch_size,
-            self._n_threads,
-            -(-batch_size // self._n_threads),
+            n_units,
+            -(-batch_size // n_units),
             dense=self._training_rows().array is not None,
             backward=True,
         )
         self._workspace.write_places(self._places)
         self._batches: tuple[np.ndarray, ...] | None = None
         blocks = -(-self.network.widths[0] // GRADIENT_ROWS) if self._n_entries is not None else 0
-        self._block_ends = np.zeros((self._n_threads, blocks), np.int64)
+        self._block_ends = np.zeros((n_units, blocks), np.int64)
         self._entries = np.zeros((0, 2), np.int64)
         self._pace = Pace(self._n_threads, short=work < _SHORT_WORK)
         self._batch_seconds = 1.5 * work / _SLOW

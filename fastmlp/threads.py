@@ -7,7 +7,9 @@ main thread waits for it in Python.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -23,10 +25,48 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
 from numba.np.ufunc import parallel
 
-from fastmlp.kernels.tasks import INSIDE, LEFT, stop
+from fastmlp.kernels.tasks import INSIDE, LEFT, PATIENCE, stop
 
 #: How often a waiting thread looks around; on Windows, a wait without a limit hears no Ctrl-C.
 _WAIT_SECONDS = 0.1
+
+#: Nanoseconds that a thread of a shared call waits before it yields, unless cores are too few.
+_PATIENCE = 100_000
+
+#: Number of the core that the calling thread runs on; without releasing the GIL, which may take
+#: milliseconds to come back.
+_current_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if os.name == "posix" else None
+
+
+class _Call:
+    """A call of a compiled function that any number of threads may make together."""
+
+    def __init__(self, function: Callable[..., Any], control: Any, *arguments: Any) -> None:
+        self._work = partial(function, control, *arguments)
+        self._cores: set[int] = set()
+
+    def __call__(self) -> None:
+        self._take_a_core()
+        self._work()
+
+    def _take_a_core(self) -> None:
+        """Leave a core that another thread of this call runs on.
+
+        On a busy machine the operating system may wake a helper on the core of the thread that
+        called it, and leave both there. The set of cores that are allowed is as before.
+        """
+        if sys.platform != "linux" or _current_core is None:
+            return
+        core = _current_core()
+        if core in self._cores:
+            allowed = os.sched_getaffinity(0)
+            others = allowed - self._cores
+            if others:
+                with suppress(OSError):
+                    os.sched_setaffinity(0, others)
+                    os.sched_setaffinity(0, allowed)
+                core = _current_core()
+        self._cores.add(core)
 
 
 class _Helpers:
@@ -65,6 +105,7 @@ class _Helpers:
 
 
 _helpers: _Helpers | None = None
+_threads_of_calls: dict[int, int] = {}  # threads of the calls under way
 _compiled: set[Any] = set()
 _holds_compiler = False
 
@@ -87,6 +128,7 @@ def _after_fork_in_child() -> None:
     """The child has none of its parent's threads."""
     global _helpers
     _helpers = None
+    _threads_of_calls.clear()
     _after_fork()
 
 
@@ -184,22 +226,26 @@ def run_together(
     If an exception (an interrupt) arrives, no thread writes to the buffers when it goes on. The
     work has then been finished, or, where it is `stoppable`, given up at any point of it.
     """
-    work = partial(function, control, *arguments)
+    call = _Call(function, control, *arguments)
     helpers = None
     try:
         if n_threads > 1:
+            _threads_of_calls[id(call)] = n_threads
+            if sum(list(_threads_of_calls.values())) <= numba.config.NUMBA_DEFAULT_NUM_THREADS:
+                control[PATIENCE] = _PATIENCE
             helpers = _helpers_for(n_threads)
-            helpers.invite(work, n_threads - 1)
+            helpers.invite(call, n_threads - 1)
         if stoppable:
-            _apart(work)
+            _apart(call)
         else:
-            work()
+            call()
     except BaseException:
-        _insist(partial(_give_up, control) if stoppable else work)
+        _insist(partial(_give_up, control) if stoppable else call)
         raise
     finally:
         if helpers is not None:
-            helpers.withdraw(work)
+            helpers.withdraw(call)
+        _threads_of_calls.pop(id(call), None)
 
 
 def _helpers_for(n_threads: int) -> _Helpers:

@@ -90,9 +90,16 @@ class Workspace:
         if dense:
             self.table[0, at.INPUT] = hidden
         rows_of_x = n_rows * network.strides[0] if dense else 0
-        for entry in self.table:
-            entry[at.BLOCK_GRADIENT] = gradients
-            gradients += (min(int(entry[at.ROWS]), GRADIENT_ROWS) + 1) * int(entry[at.STRIDE])
+        # Layers with the same columns share a place: what pads its rows is 0, and stays so. The
+        # last matrix is stored as one row.
+        places: dict[tuple[int, int], int] = {}
+        for layer, entry in enumerate(self.table):
+            rows = GRADIENT_ROWS if layer < network.n_layers - 1 else 1
+            stride, columns = int(entry[at.STRIDE]), int(entry[at.N_OUT] if rows > 1 else 0)
+            if (stride, columns) not in places:
+                places[stride, columns] = gradients
+                gradients += (rows + 1) * stride  # and the bias
+            entry[at.BLOCK_GRADIENT] = places[stride, columns]
         self.gradient_size = gradients
         self.scratch = aligned_zeros((n_units, at.N_SCRATCH, padded(unit_rows)), dtype)
         self.buffers = {

@@ -153,6 +153,7 @@ def everywhere_parallel(n_rows_of_prediction=32):
     return mock.patch.multiple(
         engine_module,
         _WORK_PER_THREAD=1,
+        _TASK_WORK=1,
         _PREDICTION_WORK_PER_THREAD=1,
         _PREDICTION_ROWS=n_rows_of_prediction,
     )

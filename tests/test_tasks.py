@@ -1,6 +1,8 @@
 """Threads that share a compiled call: each task is done once, and phases follow each other."""
 
+import os
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +10,15 @@ import pytest
 
 from fastmlp.kernels import tasks
 from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.tasks import CONTROL_SIZE, claim, enter, finish, wait_for
+from fastmlp.kernels.tasks import (
+    CONTROL_SIZE,
+    PATIENCE,
+    claim,
+    enter,
+    finish,
+    give_way,
+    wait_for,
+)
 
 
 @kernel
@@ -83,8 +93,10 @@ def test_a_thread_that_comes_late_finds_nothing_to_do():
         np.testing.assert_array_equal(array, kept)
 
 
-def test_a_wait_outlasts_any_number_of_spins():
+@pytest.mark.parametrize("patience", [0, 1_000_000])
+def test_a_wait_outlasts_any_number_of_spins(patience):
     control = np.zeros(CONTROL_SIZE, np.int64)
+    control[PATIENCE] = patience
     waited = threading.Event()
 
     def wait():
@@ -97,6 +109,31 @@ def test_a_wait_outlasts_any_number_of_spins():
     finish(control)
     assert waited.wait(30)
     thread.join()
+
+
+def clocks():
+    return np.array([time.monotonic_ns(), time.thread_time_ns()])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the clocks of POSIX")
+def test_a_slice_is_counted_on_the_clocks_of_this_thread():
+    give_way(0, 0)  # compiled
+    before = clocks()
+    found = give_way(0, 0)
+    after = clocks()
+    assert (before <= found).all()
+    assert (found <= after).all()
+    assert give_way(*found) == found  # it has only begun
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the clocks of POSIX")
+@pytest.mark.parametrize("milliseconds_on_core", [1, 10])
+def test_a_slice_that_is_over_begins_anew(milliseconds_on_core):
+    give_way(0, 0)
+    now, on_core = clocks()
+    began = now - 10_000_000
+    found = give_way(began, on_core - 1_000_000 * milliseconds_on_core)
+    assert (np.array(found) >= (now, on_core)).all()
 
 
 def test_counters_lie_in_cache_lines_of_their_own():

@@ -1,7 +1,9 @@
 """Threads that share a call: that all work is done, and what interrupts and forks leave."""
 
 import _thread
+import contextlib
 import gc
+import os
 import threading
 import time
 import weakref
@@ -19,6 +21,7 @@ from fastmlp.kernels.tasks import (
     CONTROL_SIZE,
     INSIDE,
     LEFT,
+    PATIENCE,
     claim,
     enter,
     finish,
@@ -308,6 +311,96 @@ def test_a_call_that_was_stopped_before_it_began_does_nothing():
     threads.stop(shared)
     threads.run_together(mark, 3, shared, marks)
     np.testing.assert_array_equal(marks, 0)
+
+
+# --- Cores ----------------------------------------------------------------------------------------
+
+
+def patience(n_threads):
+    """What a call with so many threads is given."""
+    shared, marks = control(), np.zeros(9, np.int64)
+    threads.run_together(mark, n_threads, shared, marks)
+    np.testing.assert_array_equal(marks, 1)
+    return shared[PATIENCE]
+
+
+def test_threads_are_patient_where_each_has_a_core(monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_DEFAULT_NUM_THREADS", 4)
+    assert patience(1) == 0  # there is nobody to wait for
+    assert patience(4) == threads._PATIENCE
+    assert patience(5) == 0
+    with threads_of_another_call(2):
+        assert patience(2) == threads._PATIENCE
+        assert patience(3) == 0
+    assert patience(4) == threads._PATIENCE
+
+
+@contextlib.contextmanager
+def threads_of_another_call(n_threads):
+    """While another Python thread is within a call of so many threads."""
+    stop = control()
+    arguments = (mark_until_stopped, n_threads, stop, np.zeros(1, np.int64))
+    other = threading.Thread(target=threads.run_together, args=arguments)
+    other.start()
+    wait_until(lambda: stop[INSIDE] > 0)
+    yield
+    threads.stop(stop)
+    other.join(30)
+    wait_until(lambda: not threads._threads_of_calls)
+
+
+def test_a_call_that_fails_is_not_counted_on():
+    with pytest.raises(ZeroDivisionError):
+        threads.run_together(lambda control: 1 / 0, 2, control())
+    assert not threads._threads_of_calls
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
+def test_a_thread_leaves_the_core_of_another(monkeypatch):
+    asked, cores = [], iter([3, 3, 5, 7])
+    monkeypatch.setattr(threads, "_current_core", lambda: next(cores))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: asked.append(cores))
+    marks = np.zeros(9, np.int64)
+    call = threads._Call(mark, control(), marks)
+    call()
+    assert asked == []
+    call()  # on core 3 as well
+    assert asked == [{5, 7}, {3, 5, 7}]
+    call()  # on core 7, which is free
+    assert len(asked) == 2
+    np.testing.assert_array_equal(marks, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
+def test_all_cores_are_allowed_afterwards(no_helpers):
+    before = os.sched_getaffinity(0)
+    found = []
+
+    def look():
+        found.append(os.sched_getaffinity(0))
+
+    helpers = threads._helpers_for(2)
+    for _ in range(20):
+        threads.run_together(mark, 2, control(), np.zeros(99, np.int64))
+    helpers.invite(look, 1)
+    wait_until(lambda: found)
+    assert found == [before]
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
+def test_where_cores_cannot_be_chosen_the_work_is_done(monkeypatch):
+    def refuse(pid, cores):
+        raise PermissionError
+
+    monkeypatch.setattr(threads, "_current_core", lambda: 0)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    marks = np.zeros(9, np.int64)
+    call = threads._Call(mark, control(), marks)
+    call()
+    call()
+    np.testing.assert_array_equal(marks, 1)
 
 
 # --- Compiling ------------------------------------------------------------------------------------

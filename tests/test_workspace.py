@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp.kernels import fields as at
+from fastmlp.kernels.backprop import GRADIENT_ROWS
 from fastmlp.kernels.vectors import BLOCK
 from fastmlp.network import Network, padded
 from fastmlp.workspace import Workspace, aligned_zeros, weight_segments
@@ -105,6 +106,27 @@ def test_buffers_of_layers_do_not_overlap(network, n_units, unit_rows, dense, ba
     # The network's own table is as it was.
     assert not network.table[:, at.INPUT].any()
     np.testing.assert_array_equal(space.table[:, : at.INPUT], network.table[:, : at.INPUT])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    hidden=st.lists(st.sampled_from([1, 2, 15, 16, 17, 100, 112, 300]), max_size=6),
+    dtype=st.sampled_from(DTYPES),
+    n_features=st.sampled_from([1, 16, 300]),
+)
+def test_room_for_a_block_of_gradients(hidden, dtype, n_features):
+    net = network((n_features, *hidden, 1), dtype)
+    space = Workspace(net, 8, 2, 4, dense=True, backward=True)
+    room = np.full(space.gradient_size, -1)  # the first column of padding of each number's row
+    for layer, entry in enumerate(space.table):
+        last = layer == net.n_layers - 1
+        rows, start = min(GRADIENT_ROWS, entry[at.ROWS]) + 1, entry[at.BLOCK_GRADIENT]
+        part = room[start : start + rows * entry[at.STRIDE]]
+        assert part.size == rows * entry[at.STRIDE]
+        # Layers that share a number pad their rows alike.
+        padding = -2 if last else entry[at.N_OUT]
+        assert np.isin(part, (-1, padding)).all()
+        part[...] = padding
 
 
 def test_places():

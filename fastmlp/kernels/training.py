@@ -4,13 +4,15 @@ One function serves them all, for any number of threads: every thread that enter
 (see `tasks`). A minibatch is `ROW_UNITS` tasks of phase 1, then `WEIGHT_UNITS` tasks of phase 2.
 """
 
+import numpy as np
+
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.backprop import backward, descend, forward
 from fastmlp.kernels.gather import BOOL, FLOAT64, copy_numbers, gather
 from fastmlp.kernels.jit import entry, phase
 from fastmlp.kernels.loss import apply_cross_entropy, apply_probabilities
 from fastmlp.kernels.simd import address_of, interleave, load
-from fastmlp.kernels.tasks import claim, enter, finish, leave, stopped, wait_for
+from fastmlp.kernels.tasks import PATIENCE, claim, enter, finish, give_way, leave, stopped, wait_for
 from fastmlp.kernels.vectors import BLOCK
 
 
@@ -95,7 +97,10 @@ def run(
     if predicting and thread >= settings[at.SCRATCH_UNITS]:
         leave(control)
         return
+    began = on_core = np.int64(0)
     while True:
+        if control[PATIENCE] > 0:
+            began, on_core = give_way(began, on_core)
         task = claim(control)
         if task >= n_tasks:
             break
