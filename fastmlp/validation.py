@@ -108,7 +108,7 @@ def check_training_data(
         # Older versions of scikit-learn let weights pass that are all 0.
         if not weight.any():
             raise ValueError("sample_weight must contain at least one non-zero number.")
-    return X, y, unique_labels(labels), weight
+    return X, y, labels, weight
 
 
 def check_sparse_structure(X: Any) -> None:
