@@ -125,7 +125,7 @@ class Engine:
             sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
             self._alpha = float(np.ldexp(self._alpha, -exponent))
         self._weight_of_row = sample_weight
-        self._constants = np.array([self._alpha, *optimizer.constants(dtype)])
+        self._constants = np.array([self._alpha, *optimizer.constants(dtype)], np.float64)
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
         self._transposes = aligned_zeros(self.network.transposed_size, dtype)
         self._gradients: np.ndarray | None = None  # of all parameters; for L-BFGS

@@ -39,7 +39,8 @@ class Network:
 
     All weights and biases lie in one flat array, layer by layer: the rows of the matrix, each
     padded to `row_stride`, then the bias as one more row. The last matrix, a column, is stored as
-    a row. Padding holds zeros and stays zero. Gradients and moments have the same layout.
+    a row. Padding holds zeros and stays zero. Moments have the same layout, and so have gradients
+    where a call ends with them.
 
     Parameters
     ----------

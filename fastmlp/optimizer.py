@@ -44,8 +44,9 @@ class Optimizer:
     def rates(self, learning_rate: float, steps: np.ndarray) -> np.ndarray:
         """Rates of the updates of these numbers, from 1: Adam's hold its bias correction."""
         if self.solver != "adam":
-            return np.full(len(steps), learning_rate)
-        return learning_rate * np.sqrt(1.0 - self.beta_2**steps) / (1.0 - self.beta_1**steps)
+            return np.full(len(steps), learning_rate, np.float64)
+        rates = learning_rate * np.sqrt(1.0 - self.beta_2**steps) / (1.0 - self.beta_1**steps)
+        return np.asarray(rates, np.float64)
 
 
 @dataclass

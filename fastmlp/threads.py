@@ -7,9 +7,7 @@ main thread waits for it in Python.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
 from numba.np.ufunc import parallel
 
+from fastmlp import cores
 from fastmlp.kernels.tasks import INSIDE, LEFT, PATIENCE, stop
 
 #: How often a waiting thread looks around; on Windows, a wait without a limit hears no Ctrl-C.
@@ -33,40 +32,34 @@ _WAIT_SECONDS = 0.1
 #: Nanoseconds that a thread of a shared call waits before it yields, unless cores are too few.
 _PATIENCE = 100_000
 
-#: Number of the core that the calling thread runs on; without releasing the GIL, which may take
-#: milliseconds to come back.
-_current_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if os.name == "posix" else None
-
 
 class _Call:
     """A call of a compiled function that any number of threads may make together."""
 
     def __init__(self, function: Callable[..., Any], control: Any, *arguments: Any) -> None:
-        self._work = partial(function, control, *arguments)
+        self.work = partial(function, control, *arguments)
         self._cores: set[int] = set()
 
     def __call__(self) -> None:
-        self._take_a_core()
-        self._work()
+        """Make the call in the thread that it is made for."""
+        core = cores.current()
+        if core is not None:
+            self._cores.add(core)
+        self.work()
 
-    def _take_a_core(self) -> None:
-        """Leave a core that another thread of this call runs on.
+    def help(self) -> None:
+        """Make the call in another thread as well, on a core of its own.
 
         On a busy machine the operating system may wake a helper on the core of the thread that
-        called it, and leave both there. The set of cores that are allowed is as before.
+        called it, and leave both there.
         """
-        if sys.platform != "linux" or _current_core is None:
-            return
-        core = _current_core()
+        core = cores.current()
         if core in self._cores:
-            allowed = os.sched_getaffinity(0)
-            others = allowed - self._cores
-            if others:
-                with suppress(OSError):
-                    os.sched_setaffinity(0, others)
-                    os.sched_setaffinity(0, allowed)
-                core = _current_core()
-        self._cores.add(core)
+            cores.leave(self._cores)
+            core = cores.current()
+        if core is not None:
+            self._cores.add(core)
+        self.work()
 
 
 class _Helpers:
@@ -234,18 +227,20 @@ def run_together(
             if sum(list(_threads_of_calls.values())) <= numba.config.NUMBA_DEFAULT_NUM_THREADS:
                 control[PATIENCE] = _PATIENCE
             helpers = _helpers_for(n_threads)
-            helpers.invite(call, n_threads - 1)
+            helpers.invite(call.help, n_threads - 1)
         if stoppable:
             _apart(call)
         else:
             call()
     except BaseException:
-        _insist(partial(_give_up, control) if stoppable else call)
+        _insist(partial(_give_up, control) if stoppable else call.work)
         raise
     finally:
-        if helpers is not None:
-            helpers.withdraw(call)
-        _threads_of_calls.pop(id(call), None)
+        try:
+            if helpers is not None:
+                helpers.withdraw(call.help)
+        finally:
+            _threads_of_calls.pop(id(call), None)
 
 
 def _helpers_for(n_threads: int) -> _Helpers:

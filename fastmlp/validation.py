@@ -108,6 +108,8 @@ def check_training_data(
         # Older versions of scikit-learn let weights pass that are all 0.
         if not weight.any():
             raise ValueError("sample_weight must contain at least one non-zero number.")
+    if labels.dtype.kind in "OU":
+        labels = np.array(labels.tolist())  # of the shortest type for strings, as scikit-learn's
     return X, y, labels, weight
 
 

@@ -96,6 +96,42 @@ def test_outputs_belong_together(dtype, labels):
     assert model.score(X, y) > 0.7
 
 
+@pytest.mark.parametrize("kind", [object, "U7", "i1", "f4", "?"])
+def test_classes_have_the_type_of_scikit_learns(kind):
+    X, y = two_classes()
+    labels = np.array(["no", "yes"]) if kind in (object, "U7") else np.array([0, 1])
+    y = labels.astype(kind)[y]
+    model = quietly(MLPBinaryClassifier((3,), max_iter=1).fit, X, y)
+    theirs = quietly(MLPClassifier((3,), max_iter=1).fit, X, y)
+    assert model.classes_.dtype == theirs.classes_.dtype
+    assert model.predict(X).dtype == theirs.predict(X).dtype
+    first = quietly(MLPBinaryClassifier((3,)).partial_fit, X, y, classes=np.unique(y))
+    assert first.classes_.dtype == model.classes_.dtype
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epsilon": np.longdouble(1e-8)},
+        {"beta_1": np.longdouble(0.9)},
+        {"learning_rate_init": np.longdouble(0.01)},
+        {"solver": "sgd", "momentum": np.float32(0.5)},
+        {"solver": "sgd", "learning_rate_init": np.longdouble(0.1)},
+        {"alpha": np.longdouble(1e-3)},
+        {"alpha": 1},
+    ],
+    ids=str,
+)
+def test_settings_may_be_numbers_of_any_type(setting):
+    X, y = two_classes()
+    model = quietly(MLPBinaryClassifier((3,), max_iter=2, random_state=0, **setting).fit, X, y)
+    plain = {
+        name: value if isinstance(value, str) else float(value) for name, value in setting.items()
+    }
+    expected = quietly(MLPBinaryClassifier((3,), max_iter=2, random_state=0, **plain).fit, X, y)
+    np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-12)
+
+
 def test_log_probabilities_of_a_saturated_network_are_finite():
     X, y = two_classes()
     model = quietly(MLPBinaryClassifier((), max_iter=1).fit, X, y)

@@ -100,17 +100,9 @@ def test_first_layer(dtype, blocks, seed, n, features, ordered):
     bias = Guarded(rng.randint(-4, 5, width).astype(dtype), shift=1)
     z = Guarded(np.zeros((max(1, rows), width), dtype), shift=2)
     sparse_forward(
-        addressed(csr),
-        order,
-        first,
-        rows,
-        weights.address,
-        weights.row,
-        bias.address,
-        z.address,
-        z.row,
-        size,
-    )
+        addressed(csr), order, first, rows, weights.address, weights.row, bias.address, z.address,
+        z.row, size,
+    )  # fmt: skip
     check_unchanged(weights, bias)
     z.check(rows, width)
     np.testing.assert_array_equal(z.array[:rows], X @ weights.array + bias.array)

@@ -3,7 +3,6 @@
 import _thread
 import contextlib
 import gc
-import os
 import threading
 import time
 import weakref
@@ -355,52 +354,59 @@ def test_a_call_that_fails_is_not_counted_on():
     assert not threads._threads_of_calls
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
-def test_a_thread_leaves_the_core_of_another(monkeypatch):
-    asked, cores = [], iter([3, 3, 5, 7])
-    monkeypatch.setattr(threads, "_current_core", lambda: next(cores))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7})
-    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: asked.append(cores))
+def on_cores(monkeypatch, *numbers):
+    """Have threads find themselves on these cores, one after another; lists what they leave."""
+    numbers, left = iter(numbers), []
+    monkeypatch.setattr(threads.cores, "current", lambda: next(numbers))
+    monkeypatch.setattr(threads.cores, "leave", lambda cores: left.append(set(cores)))
+    return left
+
+
+def test_a_helper_leaves_the_core_of_another_thread(monkeypatch):
+    left = on_cores(monkeypatch, 3, 3, 5, 7, 5, 5)
     marks = np.zeros(9, np.int64)
     call = threads._Call(mark, control(), marks)
     call()
-    assert asked == []
-    call()  # on core 3 as well
-    assert asked == [{5, 7}, {3, 5, 7}]
-    call()  # on core 7, which is free
-    assert len(asked) == 2
+    assert left == []
+    call.help()  # on core 3 as well, and then on 5
+    assert left == [{3}]
+    call.help()  # on core 7, which is free
+    assert left == [{3}]
+    call.help()  # on core 5, and stays there
+    assert left == [{3}, {3, 5, 7}]
     np.testing.assert_array_equal(marks, 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
-def test_all_cores_are_allowed_afterwards(no_helpers):
-    before = os.sched_getaffinity(0)
-    found = []
-
-    def look():
-        found.append(os.sched_getaffinity(0))
-
-    helpers = threads._helpers_for(2)
-    for _ in range(20):
-        threads.run_together(mark, 2, control(), np.zeros(99, np.int64))
-    helpers.invite(look, 1)
-    wait_until(lambda: found)
-    assert found == [before]
-    assert os.sched_getaffinity(0) == before
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of the core")
-def test_where_cores_cannot_be_chosen_the_work_is_done(monkeypatch):
-    def refuse(pid, cores):
-        raise PermissionError
-
-    monkeypatch.setattr(threads, "_current_core", lambda: 0)
-    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+def test_where_cores_are_not_known_the_work_is_done(monkeypatch):
+    left = on_cores(monkeypatch, None, None, None)
     marks = np.zeros(9, np.int64)
     call = threads._Call(mark, control(), marks)
     call()
-    call()
+    call.help()
+    assert left == []
     np.testing.assert_array_equal(marks, 1)
+
+
+def test_the_work_is_finished_whatever_is_raised_before_it(monkeypatch):
+    def fail():
+        raise TimeoutError
+
+    monkeypatch.setattr(threads.cores, "current", fail)
+    marks = np.zeros(9, np.int64)
+    with pytest.raises(TimeoutError):
+        threads.run_together(mark, 2, control(), marks)
+    np.testing.assert_array_equal(marks, 1)
+    assert not threads._threads_of_calls
+
+
+def test_a_call_is_forgotten_whatever_is_raised_after_it(monkeypatch, no_helpers):
+    def fail(self, call):
+        raise TimeoutError
+
+    monkeypatch.setattr(threads._Helpers, "withdraw", fail)
+    with pytest.raises(TimeoutError):
+        threads.run_together(mark, 2, control(), np.zeros(9, np.int64))
+    assert not threads._threads_of_calls
 
 
 # --- Compiling ------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Rows of X into the input buffer, in the order of the epoch, converted on the way (a⁽⁰⁾ = x).
 
+Targets, weights of rows and other numbers take the same way: they are rows of one column.
+
 X is read where it lies, whatever its numeric type and strides, so it is never copied as a whole.
 """
 
@@ -68,17 +70,12 @@ def _emit_gather(
     ends_within = b.zext(overlaps, I64)
     done = b.select(overlaps, columns, done)
     ordered = b.icmp_signed("!=", order, I64(0))
+    own_number = b.alloca(I64)
     with Loop(b, rows) as row:
         position = b.add(first, row.index)
-        # Without an order the row itself is read as its number, and then not used.
-        source_row = b.load(
-            b.inttoptr(
-                b.select(ordered, b.add(order, b.mul(position, I64(8))), target),
-                I64.as_pointer(),
-            ),
-            align=4,
-        )
-        source_row = b.select(ordered, source_row, position)
+        b.store(position, own_number)
+        listed = b.inttoptr(b.add(order, b.mul(position, I64(8))), I64.as_pointer())
+        source_row = b.load(b.select(ordered, listed, own_number))
         at = b.add(x, b.mul(source_row, x_row))
         to = b.gep(numbers, [b.mul(row.index, target_row)])
 

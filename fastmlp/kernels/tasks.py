@@ -36,6 +36,7 @@ from fastmlp.kernels.vectors import I32, I64, declare
 #: Positions in the control array, each in a cache line of its own.
 NEXT, DONE, INSIDE, LEFT = 0, 16, 32, 48
 #: Nanoseconds that a waiting thread spins before it yields, or 0: it yields soon, and gives no way.
+#: Set before the call; in the cache line of NEXT, which each thread has just fetched.
 PATIENCE = 1
 CONTROL_SIZE = 64
 #: More tasks than any call has: counters that are set to it end the call.

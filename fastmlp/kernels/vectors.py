@@ -199,6 +199,10 @@ class Vector:
             return other
         return Vector.constant(self.builder, other, self.real)
 
+    def zeros(self):
+        """A vector of the same type that holds zeros."""
+        return self._of(0.0)
+
     # -- arithmetic ------------------------------------------------------------------------------
     def __add__(self, other):
         return self.like(self.builder.fadd(self.value, self._of(other).value))
