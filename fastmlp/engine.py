@@ -16,7 +16,7 @@ from fastmlp.optimizer import Optimizer, OptimizerState
 from fastmlp.pace import Pace
 from fastmlp.rows import Rows
 from fastmlp.threads import available_threads, compile_for, run_together
-from fastmlp.workspace import Workspace, aligned_zeros, weight_segments
+from fastmlp.workspace import Workspace, aligned_zeros, weight_segments, weights_in_cache
 
 __all__ = ["Engine", "Optimizer", "OptimizerState", "Parameters"]
 
@@ -28,8 +28,8 @@ _PREDICTION_ROWS = 192
 _WORK_PER_THREAD = 300_000
 
 #: Multiply-adds of a task that is long beside a time slice of the operating system, because no
-#: thread gives way within a task; and how many of each phase a thread has at most: each task reads
-#: all weights.
+#: thread gives way within a task; and how many of each phase a thread has at most. Weights that are
+#: not in its cache are read by each task anew, so there it has one.
 _TASK_WORK = 40_000_000
 _MOST_TASKS_PER_THREAD = 2
 
@@ -167,7 +167,7 @@ class Engine:
         n_threads = min(self._most_threads, work // _WORK_PER_THREAD, batch_size // 8)
         self._n_threads = max(1, n_threads)
         n_units = self._n_threads
-        if n_units > 1:
+        if n_units > 1 and weights_in_cache(self.network):
             n_units *= max(1, min(work // n_units // _TASK_WORK, _MOST_TASKS_PER_THREAD))
         self._segments = weight_segments(self.network, n_units)
         self._workspace = Workspace(

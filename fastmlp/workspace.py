@@ -33,6 +33,12 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
+def weights_in_cache(network: Network) -> bool:
+    """Whether the weights of each layer stay in a core's cache."""
+    largest = max(int(entry[at.ROWS]) * int(entry[at.STRIDE]) for entry in network.table)
+    return largest * network.dtype.itemsize <= _WEIGHTS_IN_CACHE
+
+
 class Workspace:
     """Activations and deltas of a minibatch, and the tasks of its two phases.
 
@@ -78,9 +84,8 @@ class Workspace:
     ) -> None:
         dtype = network.dtype
         self.n_units, self.unit_rows = n_units, unit_rows
-        weights = max(int(e[at.ROWS]) * int(e[at.STRIDE]) for e in network.table) * dtype.itemsize
         most_rows = max(_BLOCK_ROWS, _BLOCK_WORK // network.multiply_adds)
-        self.block_rows = _BLOCK_ROWS if weights <= _WEIGHTS_IN_CACHE else min(unit_rows, most_rows)
+        self.block_rows = _BLOCK_ROWS if weights_in_cache(network) else min(unit_rows, most_rows)
         self.table = network.table.copy()
         # X, which has no δ, comes last.
         hidden = gradients = 0
