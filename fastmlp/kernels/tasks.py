@@ -11,7 +11,7 @@ included, finishes the work; a thread that comes late takes what is left, and on
 is not missed. That is why no threading layer is needed, and why nothing hangs after a fork.
 
 A wait spins for a moment (a phase of a small minibatch lasts microseconds) and then yields its
-time slice, so that oversubscribed machines make progress. Sharing costs below 0.1 µs a phase.
+time slice, so that oversubscribed machines make progress.
 
 A core that something else wants too goes to and fro in time slices of milliseconds (idle threads of
 a BLAS library spin for a tenth of a second after a product). A thread that loses its core within a
