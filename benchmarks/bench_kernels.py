@@ -127,7 +127,7 @@ class Product(Benchmark):
     params = (PRODUCTS, tuple(WORKS), DTYPES)
 
     def setup_cache(self):
-        """Measure all: the kernel is compiled once a dtype, not once a number."""
+        """Measure all: the kernel is compiled once, not once a number."""
         measured = {}
         loop = _compiled_loop()
         if loop is None:

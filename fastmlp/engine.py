@@ -27,14 +27,14 @@ _PREDICTION_ROWS = 192
 #: cache lines costs more than it gains.
 _WORK_PER_THREAD = 300_000
 
+#: The same for a prediction, where a thread more costs its start.
+_PREDICTION_WORK_PER_THREAD = 1_000_000
+
 #: Multiply-adds of a task that is long beside a time slice of the operating system, because no
 #: thread gives way within a task; and how many of each phase a thread has at most. Weights that are
 #: not in its cache are read by each task anew, so there it has one.
 _TASK_WORK = 40_000_000
 _MOST_TASKS_PER_THREAD = 2
-
-#: The same for a prediction, where a thread more costs its start.
-_PREDICTION_WORK_PER_THREAD = 1_000_000
 
 #: Multiply-adds of a short minibatch, of which a time slice of the operating system takes dozens.
 _SHORT_WORK = 10_000_000

@@ -53,13 +53,9 @@ class _Call:
         On a busy machine the operating system may wake a helper on the core of the thread that
         called it, and leave both there.
         """
-        core = cores.current()
-        if core in self._cores:
+        if cores.current() in self._cores:
             cores.leave(self._cores)
-            core = cores.current()
-        if core is not None:
-            self._cores.add(core)
-        self.work()
+        self()
 
 
 class _Helpers:

@@ -363,7 +363,7 @@ def on_cores(monkeypatch, *numbers):
 
 
 def test_a_helper_leaves_the_core_of_another_thread(monkeypatch):
-    left = on_cores(monkeypatch, 3, 3, 5, 7, 5, 5)
+    left = on_cores(monkeypatch, 3, 3, 5, 7, 7, 5, 5)
     marks = np.zeros(9, np.int64)
     call = threads._Call(mark, control(), marks)
     call()

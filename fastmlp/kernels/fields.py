@@ -24,8 +24,8 @@ COUNT = 13
     WEIGHT_UNITS,
     OPTIMIZER,
     SIZE,  # bytes of one number of the network: 4 or 8
-    SCRATCH_UNITS,
-    SCRATCH_ROW,
+    SCRATCH_UNITS,  # of rows, or threads of a prediction: one scratch each
+    SCRATCH_ROW,  # numbers of one of its arrays
     GRADIENT_SIZE,  # numbers of a weight unit's room for gradients
     N_SETTINGS,
 ) = range(14)

@@ -8,7 +8,7 @@ _SATURATED = 1000.0
 
 
 def cross_entropy(z, y, weight, delta, loss, least, most):
-    """ŷ = σ(z), δ⁽ᴸ⁾ = (ŷ − y)·weight, ℒ·weight, ℒ = −[y log ŷ + (1−y) log(1−ŷ)], by vectors.
+    """δ⁽ᴸ⁾ = (ŷ − y)·weight and ℒ·weight, with ŷ = σ(z), ℒ = −[y log ŷ + (1−y) log(1−ŷ)].
 
     From the logit, ℒ = max(z, 0) − z y + log(1 + e^(−|z|)): no logarithm of 0. The difference comes
     first: it is exact, and a small loss keeps its precision. ℒ is held between `least` and `most`,

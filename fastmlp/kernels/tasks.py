@@ -98,7 +98,7 @@ def _yield_slice(typingctx):
 
 
 def _clock(name):
-    """An intrinsic that reads one of the clocks of the operating system, in nanoseconds."""
+    """An intrinsic that reads a clock of the operating system in nanoseconds; 0 without it."""
     clock = getattr(time, name, None)
 
     @intrinsic
@@ -107,9 +107,7 @@ def _clock(name):
             if clock is None:
                 return I64(0)
             timespec = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
-            get_time = declare(
-                builder.module, "clock_gettime", I32, [I32, timespec.type]
-            )  # fmt: skip
+            get_time = declare(builder.module, "clock_gettime", I32, [I32, timespec.type])
             builder.call(get_time, [I32(clock), timespec])
             seconds, nanoseconds = (
                 builder.extract_value(builder.load(timespec), k) for k in range(2)
