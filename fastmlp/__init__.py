@@ -1,6 +1,6 @@
 """Multilayer perceptrons for binary classification, in compiled kernels."""
 
-from fastmlp.estimator import MLPBinaryClassifier
+from fastmlp.estimators.classifier import MLPBinaryClassifier
 
 __version__ = "0.1.0"
 

@@ -15,8 +15,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.base import BinaryNetwork
 from fastmlp.engine import Optimizer
+from fastmlp.estimators.fitting import BinaryNetwork
 from fastmlp.rows import as_rows
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastmlp.initialization import LAYER_RULES, initial_parameters
+from fastmlp.training.initialization import LAYER_RULES, initial_parameters
 
 WIDTHS = (300, 200, 1)
 

@@ -42,9 +42,9 @@ from naive import (
 
 from fastmlp import engine as engine_module
 from fastmlp.engine import Engine, Optimizer
-from fastmlp.initialization import initial_parameters
 from fastmlp.network import Network
 from fastmlp.rows import as_rows
+from fastmlp.training.initialization import initial_parameters
 
 DOUBLE = np.dtype(np.float64)
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")

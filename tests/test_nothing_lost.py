@@ -11,7 +11,7 @@ import pytest
 from data import assert_same_parameters, quietly, two_classes
 from sklearn.exceptions import ConvergenceWarning
 
-import fastmlp.base
+import fastmlp.estimators.fitting
 from fastmlp import MLPBinaryClassifier
 from fastmlp.engine import Engine
 
@@ -104,8 +104,8 @@ def test_divergence(model, call):
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit, RuntimeError])
 @pytest.mark.parametrize("place", ["as_rows", "encode", "all_finite", "check_random_state"])
 def test_failure_before_or_after_the_epochs(model, call, error, place, monkeypatch):
-    function = getattr(fastmlp.base, place)
-    monkeypatch.setattr(fastmlp.base, place, raises_at(1, error(), function))
+    function = getattr(fastmlp.estimators.fitting, place)
+    monkeypatch.setattr(fastmlp.estimators.fitting, place, raises_at(1, error(), function))
     before, arrays = copy.deepcopy(model), (*model.coefs_, *model.intercepts_)
     with pytest.raises(error):
         quietly(call, model, X, Y)

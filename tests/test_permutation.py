@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils import check_random_state
 
-from fastmlp.fitting import shuffle
+from fastmlp.training.loop import shuffle
 
 # Around the powers of two, where a place takes a bit less, and the stretches drawn ahead.
 SIZES = [*range(35), 63, 64, 65, 511, 512, 513, 514, 1023, 1024, 1025, 5000, 65_536, 65_537]

@@ -4,8 +4,8 @@ import pytest
 from scipy.special import expit, log_expit
 
 from fastmlp.engine import Engine
+from fastmlp.estimators.probabilities import log_probabilities
 from fastmlp.network import Network
-from fastmlp.probabilities import log_probabilities
 from fastmlp.rows import as_rows
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fastmlp.schedules import Adaptive, Constant, InverseScaling, make_schedule
+from fastmlp.training.schedules import Adaptive, Constant, InverseScaling, make_schedule
 
 
 def test_constant_stays_and_stops_at_a_plateau():

@@ -4,7 +4,7 @@ from naive import NaiveRows
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 
-from fastmlp.stopping import Plateau, accuracy, always_right, hold_out
+from fastmlp.training.stopping import Plateau, accuracy, always_right, hold_out
 
 
 def test_a_loss_must_fall_by_tol():

@@ -45,7 +45,7 @@ def fit(dtype="float64"):
 
 def shuffle():
     """Use the smallest function whose compiled code is kept."""
-    from fastmlp.fitting import shuffle
+    from fastmlp.training.loop import shuffle
 
     order = np.arange(50)
     shuffle(order, np.random.RandomState(0))

@@ -10,6 +10,7 @@ import pytest
 from data import assert_same_parameters, quietly, two_classes
 
 import fastmlp
+import fastmlp.export.saving
 from fastmlp import MLPBinaryClassifier
 
 X, Y = two_classes()
@@ -184,7 +185,7 @@ def test_loading_runs_nothing_of_the_users(model):
 
     loaded = Recorder(io.BytesIO(pickle.dumps(model))).load()
     assert_the_same(loaded, model)
-    allowed = {"fastmlp.estimator.MLPBinaryClassifier", "_codecs.encode"}
+    allowed = {"fastmlp.estimators.classifier.MLPBinaryClassifier", "_codecs.encode"}
     assert all(name in allowed or name.startswith("numpy.") for name in names), names
 
 
@@ -192,7 +193,7 @@ def test_skops_needs_to_trust_the_class_alone(model):
     skops = pytest.importorskip("skops.io")
     data = skops.dumps(model)
     untrusted = set(skops.get_untrusted_types(data=data))
-    assert untrusted <= {"fastmlp.estimator.MLPBinaryClassifier"}
+    assert untrusted <= {"fastmlp.estimators.classifier.MLPBinaryClassifier"}
     assert_the_same(skops.loads(data, trusted=sorted(untrusted)), model)
 
 
@@ -226,7 +227,7 @@ def test_a_crafted_state_ends_in_an_error_at_worst(name):
     model = copy.deepcopy(MODELS[1])
     state = copy.deepcopy(vars(model))
     CRAFTED[name](state)
-    model.__setstate__(fastmlp.saving.sealed(state))
+    model.__setstate__(fastmlp.export.saving.sealed(state))
     for use in (lambda: model.predict_proba(X), lambda: model.partial_fit(X, LABELS)):
         try:
             quietly(use)

@@ -18,9 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.engine import Engine, OptimizerState, Parameters
 from fastmlp.kernels.permutation import permute
-from fastmlp.schedules import Constant
-from fastmlp.stopping import Plateau, Validation
 from fastmlp.threads import compile_for
+from fastmlp.training.schedules import Constant
+from fastmlp.training.stopping import Plateau, Validation
 
 Array = NDArray[Any]
 

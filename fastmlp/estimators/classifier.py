@@ -12,10 +12,10 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from fastmlp.base import STOCHASTIC_SOLVERS, BinaryNetwork, nothing_lost
-from fastmlp.initialization import LAYER_RULES
-from fastmlp.probabilities import log_probabilities
-from fastmlp.validation import check_classes
+from fastmlp.data.checks import check_classes
+from fastmlp.estimators.fitting import STOCHASTIC_SOLVERS, BinaryNetwork, nothing_lost
+from fastmlp.estimators.probabilities import log_probabilities
+from fastmlp.training.initialization import LAYER_RULES
 
 Array = NDArray[Any]
 

@@ -6,10 +6,10 @@ from naive import NaiveState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
-from fastmlp import fitting
-from fastmlp.fitting import Training, all_finite
-from fastmlp.schedules import Adaptive, Constant, InverseScaling
-from fastmlp.stopping import Plateau, Validation
+from fastmlp.training import loop
+from fastmlp.training.loop import Training, all_finite
+from fastmlp.training.schedules import Adaptive, Constant, InverseScaling
+from fastmlp.training.stopping import Plateau, Validation
 
 N_SAMPLES = 20
 
@@ -64,7 +64,7 @@ def test_shuffle_draws_what_scikit_learns_shuffle_draws():
     ours, theirs = np.random.RandomState(1), np.random.RandomState(1)
     for _ in range(3):
         expected = shuffle(order, random_state=theirs)
-        fitting.shuffle(order, ours)
+        loop.shuffle(order, ours)
         np.testing.assert_array_equal(order, expected)
     assert ours.randint(2**31) == theirs.randint(2**31)
 

@@ -18,16 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.engine import Engine, Optimizer, OptimizerState
-from fastmlp.fitting import FitResult, Training, all_finite
-from fastmlp.initialization import initial_parameters
-from fastmlp.lbfgs import fit_lbfgs
-from fastmlp.network import Network
-from fastmlp.rows import Rows, as_rows
-from fastmlp.saving import opened, sealed
-from fastmlp.schedules import make_schedule
-from fastmlp.stopping import Plateau, accuracy, always_right, hold_out
-from fastmlp.validation import (
+from fastmlp.data.checks import (
     check_fits_in,
     check_hidden_layer_sizes,
     check_labels,
@@ -36,6 +27,15 @@ from fastmlp.validation import (
     check_training_data,
     encode,
 )
+from fastmlp.engine import Engine, Optimizer, OptimizerState
+from fastmlp.export.saving import opened, sealed
+from fastmlp.network import Network
+from fastmlp.rows import Rows, as_rows
+from fastmlp.training.initialization import initial_parameters
+from fastmlp.training.lbfgs import fit_lbfgs
+from fastmlp.training.loop import FitResult, Training, all_finite
+from fastmlp.training.schedules import make_schedule
+from fastmlp.training.stopping import Plateau, accuracy, always_right, hold_out
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.engine import Engine, Parameters
-from fastmlp.fitting import FitResult
+from fastmlp.training.loop import FitResult
 
 
 def _flatten(parameters: Parameters) -> NDArray[np.float64]:

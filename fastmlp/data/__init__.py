@@ -1,0 +1,1 @@
+"""What an estimator is given: checked, encoded and split."""

@@ -1,0 +1,1 @@
+"""How a fitted estimator leaves the process."""

@@ -1,0 +1,1 @@
+"""How a network is trained: starts, loops, schedules and stopping."""
