@@ -15,8 +15,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.engine import Optimizer
-from fastmlp.estimators.fitting import BinaryNetwork
+from fastmlp.engine import Engine, Optimizer
+from fastmlp.network import Network
 from fastmlp.rows import as_rows
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
@@ -187,10 +187,8 @@ def test_gradient_that_lbfgs_follows(activation, weighted):
     weight = np.random.RandomState(0).rand(5) if weighted else None
     model = MLPBinaryClassifier(4, activation, solver="lbfgs", max_iter=2, random_state=1)
     quietly(model.fit, X, y)
-    widths = (10, 4, 1)
-    engine = BinaryNetwork._engine(
-        model, model.coefs_, model.intercepts_, widths, np.dtype("float64")
-    )
+    engine = Engine(Network((10, 4, 1), (activation,), np.dtype("float64")))
+    engine.set_parameters(model.coefs_, model.intercepts_)
     targets = y.astype(float)
     engine.prepare(as_rows(X, X.dtype), targets, weight, 5, alpha=0.1, optimizer=Optimizer())
     loss, gradients = engine.loss_and_gradient()

@@ -6,10 +6,11 @@ from naive import NaiveState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
+from fastmlp.data.split import Validation
 from fastmlp.training import loop
 from fastmlp.training.loop import Training, all_finite
 from fastmlp.training.schedules import Adaptive, Constant, InverseScaling
-from fastmlp.training.stopping import Plateau, Validation
+from fastmlp.training.stopping import Plateau
 
 N_SAMPLES = 20
 

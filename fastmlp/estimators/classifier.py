@@ -1,21 +1,21 @@
-"""The estimator: parameters, fitted attributes, and the methods of a scikit-learn classifier."""
+"""MLPBinaryClassifier: fitted attributes, and the methods of a scikit-learn classifier."""
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 
-from fastmlp.data.checks import check_classes
-from fastmlp.estimators.fitting import STOCHASTIC_SOLVERS, BinaryNetwork, nothing_lost
+from fastmlp.estimators import fitting
+from fastmlp.estimators.parameters import takes_parameters
+from fastmlp.estimators.prediction import inference, without_nan
 from fastmlp.estimators.probabilities import log_probabilities
-from fastmlp.training.initialization import LAYER_RULES
+from fastmlp.estimators.settings import STOCHASTIC_SOLVERS, MLPParameters
+from fastmlp.export.saving import opened, sealed
 
 Array = NDArray[Any]
 
@@ -29,7 +29,8 @@ def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
     return True
 
 
-class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
+@takes_parameters
+class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
     """Multilayer perceptron for two classes.
 
     The network has ReLU, tanh, logistic or identity units in its hidden layers and one sigmoid unit
@@ -39,69 +40,7 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or array-like of int, default=(100,)
-        Units of each hidden layer. ``()`` has none, and is logistic regression.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
-        What hidden units do with their input z: z, 1 / (1 + exp(−z)), tanh(z) or max(0, z).
-    solver : {"lbfgs", "sgd", "adam"}, default="adam"
-        How the loss is minimised: by L-BFGS-B over all rows at once, or over minibatches by
-        gradient descent with momentum or by Adam.
-    alpha : float, default=0.0001
-        Strength of the L2 penalty on the weights: ``alpha / 2 · Σ‖W‖²`` is added to the sum of the
-        losses of a minibatch. Biases are not penalised.
-    batch_size : int or "auto", default="auto"
-        Rows of a minibatch; ``"auto"`` is ``min(200, n_samples)``. L-BFGS has no minibatches.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        How the learning rate of ``solver="sgd"`` goes on from `learning_rate_init`: it stays, it
-        falls with the number t of rows seen as ``learning_rate_init / (t + 1)**power_t``, or it is
-        divided by 5 at each plateau, until it is at most 1e-6.
-    learning_rate_init : float, default=0.001
-        The learning rate of the first epoch, for "sgd" and "adam".
-    power_t : float, default=0.5
-        The exponent of ``learning_rate="invscaling"``.
-    max_iter : int, default=200
-        The most epochs, or iterations of L-BFGS.
-    shuffle : bool, default=True
-        Whether each epoch goes through the rows in a new order.
-    random_state : int, RandomState instance or None, default=None
-        Where the first weights, the split for early stopping and the order of the rows are drawn
-        from. An int gives the same model each time, with any number of threads.
-    tol : float, default=0.0001
-        The least improvement that counts. For L-BFGS, the largest entry of the gradient at which
-        it stops.
-    verbose : bool or int, default=False
-        Whether to print the loss of each epoch.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the previous call.
-    momentum : float, default=0.9
-        The share of a step of "sgd" that goes on into the next; in [0, 1].
-    nesterovs_momentum : bool, default=True
-        Whether "sgd" takes the gradient's step from where the momentum leads.
-    early_stopping : bool, default=False
-        Whether to hold out rows, to stop when the accuracy on them no longer improves, and to keep
-        the weights of the best accuracy. "sgd" and "adam" only.
-    validation_fraction : float, default=0.1
-        The share of the rows to hold out for early stopping.
-    beta_1 : float, default=0.9
-        Decay of Adam's mean of gradients; in [0, 1).
-    beta_2 : float, default=0.999
-        Decay of Adam's mean of squared gradients; in [0, 1).
-    epsilon : float, default=1e-8
-        Added to the denominator of Adam's step.
-    n_iter_no_change : int or inf, default=10
-        Training stops where more than this many epochs in a row improve by less than `tol`.
-    max_fun : int, default=15000
-        The most evaluations of the loss by L-BFGS.
-    dtype : {"auto", "float32", "float64"}, default="auto"
-        The floating-point format of the weights and of all work. "auto" is float32 for a float32 X
-        and float64 for any other. L-BFGS always works in float64, and with "auto" its weights stay
-        float64.
-    weight_init : {"glorot_uniform", "glorot_normal", "he_normal", "he_uniform"}, \
-            default="glorot_uniform"
-        How weights start. "glorot_uniform" is scikit-learn's start, biases included; the others
-        start with biases of 0.
-    n_threads : int or None, default=None
-        The most threads to use; None is numba's number of threads. The number changes no result.
+    {parameters}
 
     Attributes
     ----------
@@ -168,94 +107,11 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "dtype": [StrOptions({"auto", "float32", "float64"})],
-        "weight_init": [StrOptions(set(LAYER_RULES))],
-        "n_threads": [None, Interval(Integral, 1, None, closed="left")],
-    }
+    def __getstate__(self) -> dict[str, Any]:
+        return sealed(super().__getstate__())
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        dtype: str = "auto",
-        weight_init: str = "glorot_uniform",
-        n_threads: int | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dtype = dtype
-        self.weight_init = weight_init
-        self.n_threads = n_threads
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(opened(state))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -289,8 +145,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         UserWarning
             If `batch_size` is larger than the number of rows, or training is interrupted.
         """
-        with nothing_lost(self):
-            return self._fit(X, y, sample_weight, going_on=self.warm_start)
+        fitting.fit(self, X, y, sample_weight)
+        return self
 
     @available_if(_solver_is_stochastic)
     def partial_fit(
@@ -332,9 +188,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
             self._validate_params()
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        with nothing_lost(self):
-            self.classes_ = check_classes(getattr(self, "classes_", None), classes)
-            return self._fit(X, y, sample_weight, going_on=True, one_epoch=True)
+        fitting.partial_fit(self, X, y, sample_weight, classes)
+        return self
 
     def predict(self, X: Any) -> Array:
         """Predict labels: the last of `classes_` where its probability is above one half.
@@ -350,9 +205,10 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
             The labels.
         """
         is_last = self.predict_proba(X)[:, 1] > 0.5
-        if len(self.classes_) == 1:
-            return np.repeat(self.classes_, len(is_last))
-        return self.classes_[is_last.astype(np.intp)]
+        classes: Array = self.classes_
+        if len(classes) == 1:
+            return np.repeat(classes, len(is_last))
+        return classes[is_last.astype(np.intp)]
 
     def predict_proba(self, X: Any) -> Array:
         """Predict the probabilities of both classes.
@@ -372,8 +228,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ValueError
             If X is not as described, or so large that a logit cannot be computed.
         """
-        engine, rows = self._inference(X)
-        return self._without_nan(engine.probabilities(rows))
+        engine, rows = inference(self, X)
+        return without_nan(engine.probabilities(rows))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
@@ -416,19 +272,8 @@ class MLPBinaryClassifier(ClassifierMixin, BinaryNetwork):
         ValueError
             If X is not as described, or so large that a logit cannot be computed.
         """
-        engine, rows = self._inference(X)
-        return self._without_nan(engine.logits(rows))
-
-    @staticmethod
-    def _without_nan(outputs: Array) -> Array:
-        """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
-        is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
-        if is_nan.any():
-            raise ValueError(
-                f"Input X and the weights overflow {outputs.dtype}: the logit of "
-                f"{np.count_nonzero(is_nan)} row(s) is not a number. Scale X."
-            )
-        return outputs
+        engine, rows = inference(self, X)
+        return without_nan(engine.logits(rows))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

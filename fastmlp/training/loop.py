@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.data.split import Validation
 from fastmlp.engine import Engine, OptimizerState, Parameters
 from fastmlp.kernels.permutation import permute
 from fastmlp.threads import compile_for
 from fastmlp.training.schedules import Constant
-from fastmlp.training.stopping import Plateau, Validation
+from fastmlp.training.stopping import Plateau
 
 Array = NDArray[Any]
 
@@ -154,6 +155,10 @@ class Training:
         while not self._finish(result):
             warnings.warn("Training interrupted by user.", stacklevel=2)
         return result
+
+    def resume(self, state: OptimizerState) -> None:
+        """Go on from where an optimizer stood: the `moments` of an earlier result."""
+        self.engine.set_moments(state)
 
     def _finish(self, result: FitResult) -> bool:
         """Take the model out of the engine; False where an interrupt came in between."""

@@ -1,0 +1,55 @@
+"""What the methods that predict share: a checked X, an engine that holds the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.data.checks import check_fits_in, check_prediction_data
+from fastmlp.engine import Engine
+from fastmlp.rows import Rows, as_rows
+from fastmlp.training.weights import check_parameters
+
+Array = NDArray[Any]
+
+
+def inference(estimator: Any, X: Any) -> tuple[Engine, Rows]:
+    """Check X, and make the engine that predicts.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With `coefs_`, `intercepts_` and the parameters `activation` and `n_threads`.
+    X : array-like or CSR/CSC of shape (n_samples, n_features)
+        The features.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator has no weights.
+    ValueError
+        If X is not as described, or the weights make no network.
+    """
+    if "coefs_" not in vars(estimator):
+        check_is_fitted(estimator)
+    X = check_prediction_data(estimator, X)
+    # One copy of all attributes, in one step: another thread may be fitting this estimator.
+    fitted = vars(estimator).copy()
+    weights = check_parameters(fitted["coefs_"], fitted["intercepts_"], X.shape[1])
+    check_fits_in(weights.dtype, X)
+    engine = weights.engine(estimator.activation, estimator.n_threads, weights.dtype)
+    return engine, as_rows(X, weights.dtype)
+
+
+def without_nan(outputs: Array) -> Array:
+    """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
+    is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
+    if is_nan.any():
+        raise ValueError(
+            f"Input X and the weights overflow {outputs.dtype}: the logit of "
+            f"{np.count_nonzero(is_nan)} row(s) is not a number. Scale X."
+        )
+    return outputs

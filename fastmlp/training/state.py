@@ -1,0 +1,78 @@
+"""What training by epochs leaves for the next call to partial_fit.
+
+It is a dict of built-in types and arrays alone: a pickle of it outlives changes of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmlp.engine import OptimizerState
+from fastmlp.training.loop import FitResult, Training
+
+
+def state_after(
+    training: Training, result: FitResult, solver: str, schedule: tuple[str, float, float]
+) -> dict[str, Any]:
+    """Write down where optimizer, schedule and plateau stand.
+
+    Parameters
+    ----------
+    training : Training
+        Training that has ended.
+    result : FitResult
+        What came of it.
+    solver : str
+        Whose moments these are.
+    schedule : tuple of (learning_rate, learning_rate_init, power_t)
+        What named the schedule.
+    """
+    assert result.moments is not None
+    return {
+        "solver": solver,
+        "shapes": [array.shape for arrays in result.parameters for array in arrays],
+        "schedule": schedule,
+        "learning_rate": training.schedule.rate,
+        "epochs_without_improvement": training.plateau.count,
+        "step": result.moments.step,
+        "moments": result.moments.moments,
+    }
+
+
+def resume(
+    training: Training,
+    state: dict[str, Any] | None,
+    solver: str,
+    schedule: tuple[str, float, float],
+    shapes: list[tuple[int, ...]],
+) -> bool:
+    """Set optimizer, schedule and plateau to where the last call left them.
+
+    A change of the schedule's parameters starts it anew. A change of the solver, or weights of
+    other shapes, start everything anew.
+
+    Parameters
+    ----------
+    training : Training
+        Training that has not begun.
+    state : dict or None
+        What `state_after` returned after the last call.
+    solver : str
+        The solver of this call.
+    schedule : tuple of (learning_rate, learning_rate_init, power_t)
+        What names the schedule of this call.
+    shapes : list of tuple
+        Shapes of the weights and biases that this call starts from.
+
+    Returns
+    -------
+    bool
+        Whether training goes on from the last call.
+    """
+    if state is None or state["solver"] != solver or state["shapes"] != shapes:
+        return False
+    training.resume(OptimizerState(state["step"], state["moments"]))
+    training.plateau.count = state["epochs_without_improvement"]
+    if state["schedule"] == schedule:
+        training.schedule.rate = state["learning_rate"]
+    return True

@@ -1,0 +1,100 @@
+"""The weights of a network, where training starts from and prediction works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.engine import Engine
+from fastmlp.network import Network
+
+Array = NDArray[Any]
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights and biases that make a network.
+
+    Attributes
+    ----------
+    coefs : list of ndarray of shape (fan_in, fan_out)
+        The weights of each layer.
+    intercepts : list of ndarray of shape (fan_out,)
+        The biases of each layer.
+    widths : tuple of int
+        Units of every layer, from the input to the output.
+    """
+
+    coefs: list[Array]
+    intercepts: list[Array]
+    widths: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that a network with these weights works in."""
+        return FLOAT32 if self.coefs[0].dtype == FLOAT32 else FLOAT64
+
+    def engine(self, activation: str, n_threads: int | None, dtype: np.dtype[Any]) -> Engine:
+        """Make an engine of this dtype that holds these weights."""
+        engine = Engine(_network(self.widths, activation, dtype), n_threads)
+        engine.set_parameters(self.coefs, self.intercepts)
+        return engine
+
+
+@lru_cache(maxsize=64)
+def _network(widths: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Network:
+    """Make a network, or take the one made before: its layout is worked out once."""
+    return Network(widths, (activation,) * (len(widths) - 2), dtype)
+
+
+def check_parameters(coefs: Any, intercepts: Any, n_features: int) -> Weights:
+    """Check that ``coefs_`` and ``intercepts_`` make a network, because users may edit them.
+
+    Parameters
+    ----------
+    coefs : sequence of array-like of shape (fan_in, fan_out)
+        The weights.
+    intercepts : sequence of array-like of shape (fan_out,)
+        The biases.
+    n_features : int
+        The width of the input.
+
+    Returns
+    -------
+    Weights
+        The same in arrays.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not follow from one another, or do not end in one unit.
+    """
+    coefs = [np.asarray(weights) for weights in coefs]
+    intercepts = [np.asarray(bias) for bias in intercepts]
+    if not coefs or len(coefs) != len(intercepts):
+        raise ValueError(
+            f"coefs_ and intercepts_ must hold an array for each layer, but hold {len(coefs)} and "
+            f"{len(intercepts)}."
+        )
+    for layer, (weights, bias) in enumerate(zip(coefs, intercepts, strict=True)):
+        if weights.dtype.kind not in "fiub" or bias.dtype.kind not in "fiub":
+            raise ValueError(f"coefs_[{layer}] and intercepts_[{layer}] must hold real numbers.")
+        if weights.ndim != 2 or bias.shape != weights.shape[1:]:
+            raise ValueError(
+                f"coefs_[{layer}] has shape {weights.shape} and intercepts_[{layer}] has shape "
+                f"{bias.shape}, but they must be (fan_in, fan_out) and (fan_out,)."
+            )
+    widths = (n_features, *(weights.shape[1] for weights in coefs))
+    for layer, (weights, shape) in enumerate(zip(coefs, pairwise(widths), strict=True)):
+        if weights.shape != shape:
+            raise ValueError(f"coefs_[{layer}] has shape {weights.shape} in place of {shape}.")
+    if widths[-1] != 1:
+        raise ValueError(f"The last of coefs_ must have one column, but has {widths[-1]}.")
+    return Weights(coefs, intercepts, widths)
