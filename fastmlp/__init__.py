@@ -1,7 +1,6 @@
 """Multilayer perceptrons for binary classification, in compiled kernels."""
 
 from fastmlp.estimators.classifier import MLPBinaryClassifier
-
-__version__ = "0.1.0"
+from fastmlp.version import __version__
 
 __all__ = ["MLPBinaryClassifier", "__version__"]

@@ -20,7 +20,8 @@ Parameters
         '''
 
 A subclass inherits the parameters, may state one anew where the default differs, and adds its own
-behind them. One that takes a few of another's states each as `same_as` in that class.
+behind them; behind keyword-only ones they are keyword-only too. A class that takes a few parameters
+of another's states each as `same_as` in that class.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ def takes_parameters(cls: Estimator) -> Estimator:
     parameters: dict[str, Parameter] = {}
     for base in reversed(cls.__mro__[1:]):
         parameters.update(vars(base).get("_parameters", {}))
-    types, keyword_only = get_type_hints(cls), False
+    types = get_type_hints(cls)
+    keyword_only = any(each.keyword_only for each in parameters.values())
     for name in inspect.get_annotations(cls):
         keyword_only = keyword_only or types[name] is KW_ONLY
         own = vars(cls).get(name)

@@ -13,13 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.version import __version__
+
 _VERSION, _CHECKSUM = "_fastmlp_version", "_checksum"
-
-
-def _version_here() -> str:
-    from fastmlp import __version__  # at import time it is not there yet
-
-    return __version__
 
 
 def _release(version: Any) -> tuple[int, int] | None:
@@ -50,7 +46,7 @@ def _sum(value: Any, total: int) -> int:
 
 def sealed(state: dict[str, Any]) -> dict[str, Any]:
     """Add version and checksum to the attributes of an estimator."""
-    return {**state, _VERSION: _version_here(), _CHECKSUM: _sum(state, 0)}
+    return {**state, _VERSION: __version__, _CHECKSUM: _sum(state, 0)}
 
 
 def opened(state: Any) -> dict[str, Any]:
@@ -67,11 +63,10 @@ def opened(state: Any) -> dict[str, Any]:
     release = _release(state.get(_VERSION))
     if release is None:
         raise ValueError(damaged.format("it does not say which version of fastmlp wrote it"))
-    here = _version_here()
-    if release > (_release(here) or release):
+    if release > (_release(__version__) or release):
         raise ValueError(
-            f"fastmlp {state[_VERSION]} saved this estimator, and this is fastmlp {here}, which "
-            "may misread it: upgrade fastmlp, or fit and save with this version."
+            f"fastmlp {state[_VERSION]} saved this estimator, and this is fastmlp {__version__}, "
+            "which may misread it: upgrade fastmlp, or fit and save with this version."
         )
     attributes = {name: state[name] for name in state if name not in (_VERSION, _CHECKSUM)}
     if state.get(_CHECKSUM) != _sum(attributes, 0):
