@@ -1,4 +1,4 @@
-"""What a new process waits for: the import, and the first fit with a cold and a warm cache.
+"""What a new process waits for: the import, the first fit, and the first use of anything else.
 
 Every sample is a process of its own. The cold ones get an empty folder for compiled code.
 """
@@ -15,6 +15,9 @@ from .works import DTYPES
 
 #: Compiled code of the warm benchmarks, in the folder that asv keeps between them.
 _WARM = Path("compiled")
+
+#: Seconds that a benchmark may take. All is compiled here, which takes a slow machine minutes.
+TIMEOUT = 1800
 
 _COLD_FOLDER = """
     import os, tempfile
@@ -33,6 +36,23 @@ _DATA = """
 _FIT = """
     from fastmlp import MLPBinaryClassifier
     MLPBinaryClassifier(max_iter=1).fit(X, y)
+"""
+
+#: After a first fit of the default network to X of float32: settings and X of the next.
+_NEXT_FITS = {
+    "the same again": ("", "X"),
+    "float64 after float32": ("", "X.astype('float64')"),
+    "tanh after relu": ("activation='tanh'", "X"),
+    "CSR after dense": ("", "sparse.csr_matrix(np.where(X > 1, X, 0))"),
+    "int8 after float32": ("", "(20 * X).astype('int8')"),
+}
+
+_BEFORE_NEXT_FIT = """
+    from scipy import sparse
+    from fastmlp import MLPBinaryClassifier
+    MLPBinaryClassifier(max_iter=1).fit(X, y).predict(X)
+    X_next = {X_next}
+    model = MLPBinaryClassifier(max_iter=1, {settings})
 """
 
 #: Fits after a first one, each with what the others have not used: seconds of the longest.
@@ -69,6 +89,7 @@ def _run(code, **environment):
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
+        timeout=TIMEOUT,
     ).stdout
 
 
@@ -93,10 +114,12 @@ class FirstFit(Benchmark):
 
     cold : the fit alone, after the import, with an empty cache.
     warm : ``import fastmlp`` and the fit, after ``import sklearn.neural_network``.
+    warm, with all imports : the same, with numba and scikit-learn still to be imported.
     """
 
-    params = (("cold", "warm"), DTYPES)
+    params = (("cold", "warm", "warm, with all imports"), DTYPES)
     param_names = ("cache", "dtype")
+    timeout = TIMEOUT
     warmup_time = 0
     rounds = 1
     repeat = 3
@@ -111,7 +134,32 @@ class FirstFit(Benchmark):
         if cache == "cold":
             return _joined(_FIT), _joined(_COLD_FOLDER, data, "import fastmlp\n")
         folder = f'import os\nos.environ["NUMBA_CACHE_DIR"] = {str(_WARM.absolute())!r}\n'
-        return _joined(_FIT), _joined(folder, data, "import sklearn.neural_network\n")
+        imports = "import sklearn.neural_network\n" if cache == "warm" else ""
+        return _joined(_FIT), _joined(folder, data, imports)
+
+
+class NextFit(Benchmark):
+    """First use of something else after a first fit, which began with an empty cache.
+
+    A fit and predictions of 1,000 rows of 20 features, one epoch. The same again is the floor:
+    what is above it was compiled for the new dtype, activation or kind of X.
+    """
+
+    params = (tuple(_NEXT_FITS),)
+    param_names = ("what",)
+    timeout = TIMEOUT
+    warmup_time = 0
+    rounds = 1
+    repeat = 2
+    number = 1
+
+    def timeraw_next_fit(self, what):
+        settings, X_next = _NEXT_FITS[what]
+        before = _BEFORE_NEXT_FIT.format(settings=settings, X_next=X_next)
+        return (
+            "model.fit(X_next, y).predict(X_next)",
+            _joined(_COLD_FOLDER, _DATA.format(dtype="float32"), before),
+        )
 
 
 class LaterFits(Benchmark):
@@ -119,6 +167,7 @@ class LaterFits(Benchmark):
 
     params = (DTYPES,)
     param_names = ("dtype",)
+    timeout = TIMEOUT
 
     def track_longest_later_fit(self, dtype):
         """Seconds of the longest fit after the first, with a cold cache and tiny networks."""
