@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp.data.labels import labels_of
-from fastmlp.rows import Rows
+from fastmlp.data.rows import Rows
 
 Array = NDArray[Any]
 

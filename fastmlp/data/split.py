@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from fastmlp.rows import Rows
+from fastmlp.data.rows import Rows
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array, Array | None], float]

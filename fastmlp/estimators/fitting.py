@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
 from fastmlp.data.labels import check_classes, check_labels, encode
-from fastmlp.engine import Engine
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import train_by_epochs, train_by_lbfgs
-from fastmlp.rows import as_rows
+from fastmlp.network.session import Session
+from fastmlp.data.rows import as_rows
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
 from fastmlp.training.weights import FLOAT64, Weights, check_parameters
@@ -105,14 +106,14 @@ def _train(
         check_labels(checked.labels, known_classes, warm_start=not one_epoch)
 
     rng = check_random_state(settings.random_state)
-    engine, dtype, working_dtype = _start(settings, earlier, checked.X, rng)
+    session, dtype, working_dtype = _start(settings, earlier, checked.X, rng)
     rows, targets = as_rows(checked.X, working_dtype), encode(checked.y, classes)
     data = TrainingData(rows, targets, checked.sample_weight, classes)
 
     if settings.by_epochs:
-        trained = train_by_epochs(engine, data, settings, rng, earlier, one_epoch=one_epoch)
+        trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
     else:
-        trained = train_by_lbfgs(engine, data, settings, earlier)
+        trained = train_by_lbfgs(session, data, settings, earlier)
         if settings.dtype is None:
             dtype = FLOAT64
     result, learned = trained
@@ -121,24 +122,26 @@ def _train(
 
 def _start(
     settings: Settings, earlier: Mapping[str, Any], X: Any, rng: np.random.RandomState
-) -> tuple[Engine, np.dtype[Any], np.dtype[Any]]:
-    """Make an engine that holds the weights to start with.
+) -> tuple[Session, np.dtype[Any], np.dtype[Any]]:
+    """Make a session that holds the weights to start with.
 
     Returns
     -------
-    engine : Engine
+    session : Session
         Has copies of the weights: the drawn ones are as large as its own, and are gone on return.
     dtype : dtype
         The dtype of the weights.
     working_dtype : dtype
-        The dtype of the engine.
+        The dtype of the session.
     """
     weights = _present_weights(settings, earlier) if earlier else _new_weights(settings, X, rng)
     dtype = weights.dtype
     check_fits_in(dtype, X)
     working_dtype = dtype if settings.by_epochs else FLOAT64
-    engine = weights.engine(settings.activation, settings.n_threads, working_dtype)
-    return engine, dtype, working_dtype
+    session = weights.session(
+        settings.activation, settings.n_threads, working_dtype, sparse=issparse(X)
+    )
+    return session, dtype, working_dtype
 
 
 def _present_weights(settings: Settings, earlier: Mapping[str, Any]) -> Weights:

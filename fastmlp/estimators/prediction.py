@@ -1,4 +1,4 @@
-"""What the methods that predict share: a checked X, an engine that holds the weights."""
+"""What the methods that predict share: a checked X, a session that holds the weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.data.checks import check_fits_in, check_prediction_data
-from fastmlp.engine import Engine
-from fastmlp.rows import Rows, as_rows
+from fastmlp.network.session import Session
+from fastmlp.data.rows import Rows, as_rows
 from fastmlp.training.weights import check_parameters
 
 Array = NDArray[Any]
 
 
-def inference(estimator: Any, X: Any) -> tuple[Engine, Rows]:
-    """Check X, and make the engine that predicts.
+def inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
+    """Check X, and make the session that predicts.
 
     Parameters
     ----------
@@ -40,8 +41,10 @@ def inference(estimator: Any, X: Any) -> tuple[Engine, Rows]:
     fitted = vars(estimator).copy()
     weights = check_parameters(fitted["coefs_"], fitted["intercepts_"], X.shape[1])
     check_fits_in(weights.dtype, X)
-    engine = weights.engine(estimator.activation, estimator.n_threads, weights.dtype)
-    return engine, as_rows(X, weights.dtype)
+    session = weights.session(
+        estimator.activation, estimator.n_threads, weights.dtype, sparse=issparse(X)
+    )
+    return session, as_rows(X, weights.dtype)
 
 
 def without_nan(outputs: Array) -> Array:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastmlp.data.checks import TrainingData
 from fastmlp.data.split import Validation, accuracy, always_right, hold_out
-from fastmlp.engine import Engine, Optimizer
+from fastmlp.network.session import Optimizer, Session
 from fastmlp.estimators.settings import Settings
 from fastmlp.training.lbfgs import fit_lbfgs
 from fastmlp.training.loop import FitResult, Training
@@ -29,11 +29,11 @@ _AUTO_BATCH_SIZE = 200
 
 
 def train_by_lbfgs(
-    engine: Engine, data: TrainingData, settings: Settings, earlier: Mapping[str, Any]
+    session: Session, data: TrainingData, settings: Settings, earlier: Mapping[str, Any]
 ) -> tuple[FitResult, Attributes]:
     """Train by L-BFGS. Returns the model, and the further attributes that come of it."""
     rows = data.rows
-    engine.prepare(
+    session.prepare(
         rows,
         data.targets,
         data.sample_weight,
@@ -42,7 +42,7 @@ def train_by_lbfgs(
         optimizer=Optimizer(),
     )
     result = fit_lbfgs(
-        engine,
+        session,
         max_iter=settings.max_iter,
         max_fun=settings.max_fun,
         tol=settings.tol,
@@ -52,7 +52,7 @@ def train_by_lbfgs(
 
 
 def train_by_epochs(
-    engine: Engine,
+    session: Session,
     data: TrainingData,
     settings: Settings,
     rng: np.random.RandomState,
@@ -64,7 +64,7 @@ def train_by_epochs(
 
     Parameters
     ----------
-    engine : Engine
+    session : Session
         Holds the weights to start from.
     data : TrainingData
         What to train on.
@@ -78,7 +78,7 @@ def train_by_epochs(
         Whether this is partial_fit: one epoch, from where the last call left the optimizer.
     """
     order, validation = _split(data, settings, rng)
-    engine.prepare(
+    session.prepare(
         data.rows,
         data.targets,
         data.sample_weight,
@@ -87,7 +87,7 @@ def train_by_epochs(
         optimizer=settings.optimizer,
     )
     training = Training(
-        engine,
+        session,
         order,
         rng,
         make_schedule(settings.solver, *settings.schedule),

@@ -1,7 +1,16 @@
 """Probabilities, binary cross-entropy and the error at the output, from the logit (N2, N5, N6)."""
 
-from fastmlp.kernels import functions
-from fastmlp.kernels.simd import elementwise
+from functools import lru_cache
+
+import numpy as np
+
+from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
+from fastmlp.kernels.piece import piece
+from fastmlp.kernels.simd import functions
+from fastmlp.kernels.simd.elementwise import elementwise
+from fastmlp.kernels.simd.reductions import interleave
+from fastmlp.kernels.views import column, matrix
+from fastmlp.runtime.records import listed, numbers
 
 #: A logit beyond ±this has reached an end of the loss, in float32 and in float64.
 _SATURATED = 1000.0
@@ -26,8 +35,94 @@ def probabilities(z, complement):
     return functions.sigmoid_and_complement(z)
 
 
-#: f(count, size, (logit, any), ()): writes the probabilities of 1 to the first, of 0 to the second.
-apply_probabilities = elementwise(probabilities, arrays=2, scalars=0, writes=(0, 1))
+_cross_entropy = elementwise(cross_entropy, views=5, scalars=2, writes=(3, 4), ragged=True)
+_probabilities = elementwise(probabilities, views=2, scalars=0, writes=(0, 1), ragged=True)
 
-#: f(count, size, (logit, target, weight, delta, loss), (least, most)): writes delta and loss.
-apply_cross_entropy = elementwise(cross_entropy, arrays=5, scalars=2, writes=(3, 4))
+
+@lru_cache
+def loss_record(kind):
+    """Record of the output of a network whose numbers are of `kind`.
+
+    Fields
+    ------
+    targets, sample_weight : y (bool) and the weights of all rows; address 0: all weights are 1
+    logits, complement : z⁽ᴸ⁾ and 1 − ŷ, by row of the minibatch, or of a thread's block
+    target, weight, delta, loss : y, weight, δ⁽ᴸ⁾ and ℒ by row of the minibatch
+    result : of a prediction
+    least, most : where the loss of a row ends
+    squares, n_squares : ‖row‖² of all weights, and how many there are
+    epoch : address of the `EPOCH`
+    """
+    of_rows = ("target", "weight", "delta", "loss", "result")
+    return np.dtype(
+        [
+            ("targets", numbers("bool")),
+            ("sample_weight", numbers("float64")),
+            *((name, matrix(kind)) for name in ("logits", "complement")),
+            *((name, numbers(kind)) for name in of_rows),
+            ("least", np.float64),
+            ("most", np.float64),
+            ("squares", numbers("float64")),
+            ("n_squares", np.int64),
+            ("epoch", np.int64),
+        ]
+    )
+
+
+@piece()
+def output_delta(record, at, first, rows, batch):
+    """δ⁽ᴸ⁾ = ŷ − y (N6) and ℒ (N2) of a block of rows, both times the weights of the rows."""
+    epoch = epoch_at(record.epoch)
+    target, weight = listed(record.target, first, rows), listed(record.weight, first, rows)
+    start = batch * epoch.batch_size + first
+    for r in range(rows):
+        row = row_number(epoch, start + r)
+        target[r] = listed(record.targets, row, 1)[0]
+        if record.sample_weight.float64 != 0:
+            weight[r] = listed(record.sample_weight, row, 1)[0]
+    z, delta, loss = (
+        column(record.logits, at, first, rows),
+        listed(record.delta, first, rows),
+        listed(record.loss, first, rows),
+    )
+    _cross_entropy((z, target, weight, delta, loss), (record.least, record.most))
+
+
+@piece()
+def sum_losses(record, at, first, rows, batch):
+    """Σ ℒ over the minibatch, for its mean."""
+    length = rows_of(epoch_at(record.epoch), batch)
+    loss, total = listed(record.loss, 0, length), 0.0
+    for r in range(length):
+        total += loss[r]
+    listed(epoch_at(record.epoch).losses, 2 * batch, 1)[0] = total
+
+
+@piece()
+def sum_squares(record, at, first, rows, batch):
+    """Σ ‖W‖² of all weights, before their update."""
+    squares, total = listed(record.squares, 0, record.n_squares), 0.0
+    for row in range(record.n_squares):
+        total += squares[row]
+    listed(epoch_at(record.epoch).losses, 2 * batch + 1, 1)[0] = total
+
+
+@piece()
+def write_logits(record, at, first, rows, batch):
+    """z⁽ᴸ⁾ of a block of rows, into the result of a prediction."""
+    result = listed(record.result, batch * epoch_at(record.epoch).batch_size + first, rows)
+    z = column(record.logits, at, first, rows)
+    for r in range(rows):
+        result[r] = z[r]
+
+
+@piece()
+def write_probabilities(record, at, first, rows, batch):
+    """1 − ŷ and ŷ = σ(z⁽ᴸ⁾) of a block of rows, into the result of a prediction (N5)."""
+    z, complement = (
+        column(record.logits, at, first, rows),
+        column(record.complement, at, first, rows),
+    )
+    _probabilities((z, complement), ())
+    start = batch * epoch_at(record.epoch).batch_size + first
+    interleave(complement, z, listed(record.result, 2 * start, 2 * rows))

@@ -5,8 +5,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp.kernels.jit import entry
-from fastmlp.kernels.vectors import I32, I64
+from fastmlp.runtime.jit import entry
+from fastmlp.kernels.simd.vector import I32, I64
 
 _AHEAD = 512
 

@@ -2,167 +2,179 @@
 
 The weights of thousands of features do not fit into a core's cache. So a minibatch's entries are
 sorted by blocks of features first: each block of the gradient is then summed, and applied to its
-weights, while it is in cache, and never written to memory.
+weights, while it is in cache, and never written to memory. For the same reason the panels of the
+matrix lie within its rows: the weights of a feature are beside each other.
 """
+
+from functools import lru_cache
 
 import numpy as np
 
-from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.simd import elementwise, load, store
+from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
+from fastmlp.kernels.layer import layer_record
+from fastmlp.kernels.piece import piece
+from fastmlp.kernels.simd.elementwise import elementwise
+from fastmlp.kernels.simd.reductions import add_multiple_of_row
+from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.kernels.views import column, part, whole
+from fastmlp.runtime.jit import kernel
+from fastmlp.runtime.records import listed, numbers
 
 
-def add_multiple(y, x, factor):
-    """y ← y + factor·x."""
-    return x.times_plus(factor, y)
+@lru_cache
+def sparse_record(kind):
+    """Record of a layer that reads CSR rows, with numbers of `kind`.
+
+    Fields
+    ------
+    layer : `layer_record`, without a⁽⁰⁾
+    values, indices, indptr : the CSR arrays
+    entries : position in them and row, for each entry of a minibatch, sorted by features; written
+    begins, ends : where the entries of a block lie, by its first feature / PANEL; written
+    block_features : features of a block
+    epoch : address of the `EPOCH`
+    """
+    return np.dtype(
+        [
+            ("layer", layer_record(kind)),
+            ("values", numbers(kind)),
+            ("indices", numbers("int32")),
+            ("indptr", numbers("int64")),
+            *((name, numbers("int64")) for name in ("entries", "begins", "ends")),
+            ("block_features", np.int64),
+            ("epoch", np.int64),
+        ]
+    )
 
 
-def copy(y, x):
-    """y ← x."""
-    return x
+def relu(z, floor):
+    """z ← max(floor, z)."""
+    return z.at_least(floor)
 
 
-def relu(z):
-    """z ← max(0, z)."""
-    return z.at_least(0.0)
+_relu = elementwise(relu, views=1, scalars=1, writes=(0,))
 
 
-def clear(x):
-    """x ← 0."""
-    return x.zeros()
-
-
-_add_multiple = elementwise(add_multiple, arrays=2, scalars=1, writes=(0,))
-_copy = elementwise(copy, arrays=2, scalars=0, writes=(0,))
-apply_clear = elementwise(clear, arrays=1, scalars=0, writes=(0,))
-apply_relu = elementwise(relu, arrays=1, scalars=0, writes=(0,))
+@piece()
+def sparse_forward(record, at, first, rows, batch):
+    """a⁽¹⁾ = max(floor, x W⁽¹⁾ + b⁽¹⁾) for CSR rows x (N1)."""
+    layer, epoch = record.layer, epoch_at(record.epoch)
+    a, W, b = part(layer.a, at, 0, rows), whole(layer.W), whole(layer.b)
+    start = batch * epoch.batch_size + first
+    for r in range(rows):
+        row = row_number(epoch, start + r)
+        for panel in range(a.shape[0]):
+            for k in range(PANEL):
+                a[panel, r, k] = b[panel, 0, k]
+        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+            add_multiple_of_row(a, r, W, _feature(record, k), listed(record.values, k, 1)[0])
+    _relu((a,), (layer.floor,))
 
 
 @kernel
-def sparse_forward(
-    csr, order, first, rows, weights, weights_row, bias, z, z_row, size
-):  # fmt: skip
-    """z = x W + b for CSR rows x (N1).
-
-    Parameters
-    ----------
-    csr : tuple
-        Address of the numbers (int64), and the arrays indices (int32) and indptr (int64).
-    order : (n,) int64
-        Row numbers; empty: the rows themselves.
-    first, rows : int64
-        The rows order[first] … order[first + rows − 1].
-    weights, weights_row, bias, z, z_row : int64
-        Addresses of W, b and z (written), distances of rows in elements (multiples of `BLOCK`).
-    size : int64
-        Bytes of one number.
-    """
-    values, indices, indptr = csr
-    for r in range(rows):
-        row = order[first + r] if order.size > 0 else first + r
-        to = z + r * z_row * size
-        _copy(z_row, size, (to, bias), ())
-        for k in range(indptr[row], indptr[row + 1]):
-            at = weights + np.int64(indices[k]) * weights_row * size
-            _add_multiple(z_row, size, (to, at), (load(values + k * size, size),))
+def _pointer(record, row):
+    return listed(record.indptr, row, 1)[0]
 
 
 @kernel
-def sort_entries(csr, order, first, rows, low, high, block, entries, ends):
-    """List the entries of the features low … high − 1 block by block, in each in order of the rows.
+def _feature(record, k):
+    return np.int64(listed(record.indices, k, 1)[0])
 
-    Parameters
-    ----------
-    csr, order, first, rows
-        As in `sparse_forward`.
-    low, high, block : int64
-        Features, and how many of them a block has.
-    entries : (entries of these rows or more, 2) int64
-        Position in the CSR arrays, and row, counted from `first`; written from the number of
-        entries of features below `low` on, so that calls for other features do not overlap.
-    ends : (blocks or more,) int64
-        Where each block ends in `entries`; written.
 
-    Returns
-    -------
-    int64
-        Where the first block begins.
+@piece()
+def sort_entries(record, at, first, rows, batch):
+    """List the entries of the features first … block by block, in each in order of the rows.
+
+    They are written from the number of entries of features below `first` on, so that units of
+    other features do not overlap.
     """
-    _, indices, indptr = csr
-    blocks = (high - low + block - 1) // block
-    for b in range(blocks):
-        ends[b] = 0
-    begin = 0
-    for r in range(rows):
-        row = order[first + r] if order.size > 0 else first + r
-        for k in range(indptr[row], indptr[row + 1]):
-            feature = np.int64(indices[k])
-            if feature < low:
-                begin += 1
-            elif feature < high:
-                ends[(feature - low) // block] += 1
-    place = begin
-    for b in range(blocks):
-        count = ends[b]
-        ends[b] = place
+    epoch = epoch_at(record.epoch)
+    length, start = rows_of(epoch, batch), batch * epoch.batch_size
+    size, per_block = record.block_features, record.block_features // PANEL
+    slot = first // PANEL
+    n_blocks = (rows + size - 1) // size
+    slots = n_blocks * per_block
+    begins, ends = listed(record.begins, slot, slots), listed(record.ends, slot, slots)
+    for b in range(n_blocks):
+        ends[b * per_block] = 0
+    place = 0
+    for r in range(length):
+        row = row_number(epoch, start + r)
+        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+            feature = _feature(record, k)
+            if feature < first:
+                place += 1
+            elif feature < first + rows:
+                ends[(feature - first) // size * per_block] += 1
+    for b in range(n_blocks):
+        count = ends[b * per_block]
+        begins[b * per_block] = ends[b * per_block] = place
         place += count
+    for r in range(length):
+        row = row_number(epoch, start + r)
+        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+            feature = _feature(record, k)
+            if first <= feature < first + rows:
+                b = (feature - first) // size * per_block
+                entry = listed(record.entries, 2 * ends[b], 2)
+                entry[0], entry[1] = k, r
+                ends[b] += 1
+
+
+@piece()
+def sparse_gradient(record, at, first, rows, batch):
+    """∂ℒ/∂W⁽¹⁾ = xᵀ δ⁽¹⁾ for the rows first … of W (N9); sums run over the minibatch in order."""
+    layer, epoch = record.layer, epoch_at(record.epoch)
+    dW = part(layer.dW, at, first, rows)
+    if batch == 0 or not layer.adds:
+        dW[:] = 0
+    block = -1
+    delta = part(layer.delta, 0, 0, epoch.block_rows)
+    slot = first // PANEL
+    for e in range(listed(record.begins, slot, 1)[0], listed(record.ends, slot, 1)[0]):
+        entry = listed(record.entries, 2 * e, 2)
+        k, r = entry[0], entry[1]
+        if r // epoch.block_rows != block:
+            block = r // epoch.block_rows
+            delta = part(layer.delta, block, 0, epoch.block_rows)
+        value = listed(record.values, k, 1)[0]
+        feature = _feature(record, k) - first
+        add_multiple_of_row(dW, feature, delta, r - block * epoch.block_rows, value)
+
+
+@piece()
+def sparse_output(record, at, first, rows, batch):
+    """z = x w + b for CSR rows x, without a hidden layer (N1)."""
+    layer, epoch = record.layer, epoch_at(record.epoch)
+    z, w = column(layer.logits, at, first, rows), whole(layer.W)
+    start = batch * epoch.batch_size + first
     for r in range(rows):
-        row = order[first + r] if order.size > 0 else first + r
-        for k in range(indptr[row], indptr[row + 1]):
-            feature = np.int64(indices[k])
-            if low <= feature < high:
-                b = (feature - low) // block
-                place = ends[b]
-                entries[place, 0] = k
-                entries[place, 1] = r
-                ends[b] = place + 1
-    return begin
+        row = row_number(epoch, start + r)
+        total = np.float64(whole(layer.b)[0, 0, 0])
+        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+            feature = _feature(record, k)
+            weight = np.float64(w[feature // PANEL, 0, feature % PANEL])
+            total += np.float64(listed(record.values, k, 1)[0]) * weight
+        z[r] = total
 
 
-@kernel
-def sparse_gradient(
-    csr, entries, begin, end, gradient, gradient_row, low, delta, delta_row, size
-):  # fmt: skip
-    """∂W += xᵀ δ for CSR rows x (N9); the sum runs over the rows in order.
-
-    Parameters
-    ----------
-    csr
-        As in `sparse_forward`.
-    entries, begin, end : (n, 2) int64, int64, int64
-        From `sort_entries`, and which of them to take.
-    gradient, gradient_row, low : int64
-        Address of the gradient's row of feature `low` (written), and distance of rows.
-    delta, delta_row : int64
-        Address of δ of the minibatch's first row, and distance of rows.
-    """
-    values, indices, _ = csr
-    for e in range(begin, end):
-        k, r = entries[e, 0], entries[e, 1]
-        to = gradient + (np.int64(indices[k]) - low) * gradient_row * size
-        source = delta + r * delta_row * size
-        _add_multiple(gradient_row, size, (to, source), (load(values + k * size, size),))
-
-
-@kernel
-def sparse_logits(csr, order, first, rows, weights, bias, logits, size):
-    """logits = x w + b for CSR rows x, without a hidden layer (N1); arguments as in `forward`."""
-    values, indices, indptr = csr
-    for r in range(rows):
-        row = order[first + r] if order.size > 0 else first + r
-        total = load(bias, size)
-        for k in range(indptr[row], indptr[row + 1]):
-            weight = load(weights + np.int64(indices[k]) * size, size)
-            total += load(values + k * size, size) * weight
-        store(logits + r * size, total, size)
-
-
-@kernel
-def sparse_output_gradient(csr, order, first, rows, gradient, delta, size):
-    """∂w += xᵀ δ for CSR rows x, without a hidden layer (N9); arguments as in `descend`."""
-    values, indices, indptr = csr
-    for r in range(rows):
-        row = order[first + r] if order.size > 0 else first + r
-        error = load(delta + r * size, size)
-        for k in range(indptr[row], indptr[row + 1]):
-            to = gradient + np.int64(indices[k]) * size
-            store(to, load(to, size) + load(values + k * size, size) * error, size)
+@piece()
+def sparse_output_gradient(record, at, first, rows, batch):
+    """∂ℒ/∂w = xᵀ δ and ∂ℒ/∂b = Σ δ for CSR rows x, without a hidden layer (N9)."""
+    layer, epoch = record.layer, epoch_at(record.epoch)
+    dw, db = part(layer.dW, at, 0, 1), part(layer.db, at, 0, 1)
+    length, start = rows_of(epoch, batch), batch * epoch.batch_size
+    delta = listed(layer.output_delta, 0, length)
+    if batch == 0 or not layer.adds:
+        dw[:] = 0
+        db[:] = 0
+    total = np.float64(db[0, 0, 0])
+    for r in range(length):
+        total += delta[r]
+        row = row_number(epoch, start + r)
+        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+            feature = _feature(record, k)
+            product = np.float64(listed(record.values, k, 1)[0]) * np.float64(delta[r])
+            panel, place = feature // PANEL, feature % PANEL
+            dw[panel, 0, place] = np.float64(dw[panel, 0, place]) + product
+    db[0, 0, 0] = total

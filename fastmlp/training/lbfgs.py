@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.engine import Engine, Parameters
+from fastmlp.network.session import Session
 from fastmlp.training.loop import FitResult
-
-
-def _flatten(parameters: Parameters) -> NDArray[np.float64]:
-    """Join weights and biases to the vector that L-BFGS works on."""
-    coefs, intercepts = parameters
-    return np.concatenate([array.ravel() for array in (*coefs, *intercepts)], dtype=np.float64)
-
-
-def _unflatten(flat: NDArray[np.float64], widths: tuple[int, ...]) -> Parameters:
-    """Undo `_flatten`. The arrays are views of `flat`."""
-    shapes: list[tuple[int, ...]] = [*pairwise(widths), *((width,) for width in widths[1:])]
-    ends = np.cumsum([np.prod(shape) for shape in shapes])
-    arrays = [
-        part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)
-    ]
-    return arrays[: len(widths) - 1], arrays[len(widths) - 1 :]
 
 
 @dataclass
@@ -50,19 +33,19 @@ class _Iterates:
 
 
 def fit_lbfgs(
-    engine: Engine,
+    session: Session,
     *,
     max_iter: int,
     max_fun: int,
     tol: float,
     verbose: bool = False,
 ) -> FitResult:
-    """Minimise the loss over all rows by L-BFGS-B, from the engine's weights on.
+    """Minimise the loss over all rows by L-BFGS-B, from the session's weights on.
 
     Parameters
     ----------
-    engine : Engine
-        A float64 engine that has been given its weights and its rows.
+    session : Session
+        A float64 session that has been given its weights and its rows.
     max_iter : int
         The most iterations.
     max_fun : int
@@ -77,15 +60,14 @@ def fit_lbfgs(
     FitResult
         The model. An interrupt leaves the newest iterate, with a warning.
     """
-    start = engine.get_parameters()
-    widths = (len(start[0][0]), *(len(bias) for bias in start[1]))
+    network = session.network
 
     def loss_and_gradient(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        engine.set_parameters(*_unflatten(x, widths))
-        loss, gradient = engine.loss_and_gradient()
-        return loss, _flatten(gradient)
+        session.set_parameters(*network.unflatten(x))
+        loss, gradient = session.loss_and_gradient()
+        return loss, network.flatten(gradient)
 
-    iterates = _Iterates(_flatten(start), verbose=verbose)
+    iterates = _Iterates(network.flatten(session.get_parameters()), verbose=verbose)
     try:
         outcome = minimize(
             loss_and_gradient,
@@ -97,7 +79,7 @@ def fit_lbfgs(
         )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        return FitResult(_unflatten(iterates.x, widths), iterates.n_iter, iterates.loss)
+        return FitResult(network.unflatten(iterates.x), iterates.n_iter, iterates.loss)
     n_iter = min(int(outcome.nit), max_iter)
     if outcome.status != 0:
         advice = f" Raise max_iter={max_iter}." if n_iter == max_iter else ""
@@ -107,4 +89,4 @@ def fit_lbfgs(
             ConvergenceWarning,
             stacklevel=2,
         )
-    return FitResult(_unflatten(outcome.x, widths), n_iter, float(outcome.fun))
+    return FitResult(network.unflatten(outcome.x), n_iter, float(outcome.fun))

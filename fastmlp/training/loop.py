@@ -1,6 +1,6 @@
 """How a network is trained: the loop over epochs.
 
-What an epoch does is compiled (`fastmlp.engine`). Here is what happens between epochs, in the order
+What an epoch does is compiled (`fastmlp.network.session`). Here is what happens between epochs, in the order
 that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and stop at the
 same epoch.
 """
@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.data.split import Validation
-from fastmlp.engine import Engine, OptimizerState, Parameters
+from fastmlp.network.layout import Parameters
+from fastmlp.network.session import Session, State
 from fastmlp.kernels.permutation import permute
-from fastmlp.threads import compile_for
+from fastmlp.runtime.compiling import compile_apart
 from fastmlp.training.schedules import Constant
 from fastmlp.training.stopping import Plateau
 
@@ -43,7 +45,7 @@ class FitResult:
         The loss of each epoch.
     validation_scores : list of float
         The score of each epoch, empty without a `Validation`.
-    moments : OptimizerState or None
+    state : State or None
         Where the optimizer stands, for training that goes on. None after L-BFGS.
     """
 
@@ -52,7 +54,7 @@ class FitResult:
     loss: float = np.nan
     loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
-    moments: OptimizerState | None = None
+    state: State | None = None
 
 
 def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
@@ -67,7 +69,7 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
         return
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
-    compile_for(permute, (order, function, state))
+    compile_apart(permute, (types.int64[::1], types.int64, types.int64))
     with bits.lock:
         permute(order, function, state)
 
@@ -80,14 +82,14 @@ def all_finite(parameters: Parameters) -> bool:
 
 @dataclass
 class Training:
-    """Training by epochs of minibatches, from the engine's weights on.
+    """Training by epochs of minibatches, from the session's weights on.
 
-    The engine has been given its weights and its rows. `schedule` and `plateau` keep what they
+    The session has been given its weights and its rows. `schedule` and `plateau` keep what they
     learn, so that a caller can hand them to the next `Training` of the same model.
 
     Attributes
     ----------
-    engine : Engine
+    session : Session
         Runs the epochs.
     order : ndarray of int64
         The rows to train on, in the order that the first shuffle starts from; shuffled in place.
@@ -107,7 +109,7 @@ class Training:
         Whether to print a line for each epoch.
     """
 
-    engine: Engine
+    session: Session
     order: NDArray[np.int64]
     rng: np.random.RandomState
     schedule: Constant
@@ -138,7 +140,7 @@ class Training:
         # With a validation set, weights without a score are none to keep.
         result = FitResult()
         if self.validation is not None:
-            result.parameters = self.engine.get_parameters()
+            result.parameters = self.session.get_parameters()
         stop = False
         try:
             while not stop and result.n_iter < max_epochs:
@@ -156,17 +158,17 @@ class Training:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         return result
 
-    def resume(self, state: OptimizerState) -> None:
-        """Go on from where an optimizer stood: the `moments` of an earlier result."""
-        self.engine.set_moments(state)
+    def resume(self, step: int, moments: list[Array]) -> None:
+        """Go on from where an optimizer stood, with the weights that the session has now."""
+        self.session.load(State(step, self.session.state().parameters, moments))
 
     def _finish(self, result: FitResult) -> bool:
-        """Take the model out of the engine; False where an interrupt came in between."""
+        """Take the model out of the session; False where an interrupt came in between."""
         try:
-            self.engine.end_training()
+            self.session.end_training()
             if self.validation is None:
-                result.parameters = self.engine.get_parameters()
-            result.moments = self.engine.get_moments()
+                result.parameters = self.session.get_parameters()
+            result.state = self.session.state()
         except KeyboardInterrupt:
             return False
         return True
@@ -175,7 +177,7 @@ class Training:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""
         if self.shuffle:
             shuffle(self.order, self.rng)
-        loss = self.engine.train_epoch(self.order, self.schedule.rate)
+        loss = self.session.train_epoch(self.order, self.schedule.rate)
         result.n_iter += 1
         result.loss = loss
         result.loss_curve.append(loss)
@@ -196,12 +198,12 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the rows held out, and keep the weights of the best score."""
-        score = validation.score(self.engine.probabilities(validation.rows, validation.order)[:, 1])
+        score = validation.score(self.session.probabilities(validation.rows, validation.order)[:, 1])
         result.validation_scores.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")
         if self.plateau.update(score):
-            result.parameters = self.engine.get_parameters()
+            result.parameters = self.session.get_parameters()
 
     def _plateau_is_the_end(self) -> bool:
         action = self.schedule.plateau()
@@ -212,4 +214,4 @@ class Training:
         return action.stop
 
     def _is_finite(self) -> bool:
-        return all_finite(self.engine.get_parameters())
+        return all_finite(self.session.get_parameters())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastmlp.engine import OptimizerState
 from fastmlp.training.loop import FitResult, Training
 
 
@@ -27,15 +26,15 @@ def state_after(
     schedule : tuple of (learning_rate, learning_rate_init, power_t)
         What named the schedule.
     """
-    assert result.moments is not None
+    assert result.state is not None
     return {
         "solver": solver,
         "shapes": [array.shape for arrays in result.parameters for array in arrays],
         "schedule": schedule,
         "learning_rate": training.schedule.rate,
         "epochs_without_improvement": training.plateau.count,
-        "step": result.moments.step,
-        "moments": result.moments.moments,
+        "step": result.state.step,
+        "moments": result.state.moments,
     }
 
 
@@ -71,7 +70,7 @@ def resume(
     """
     if state is None or state["solver"] != solver or state["shapes"] != shapes:
         return False
-    training.resume(OptimizerState(state["step"], state["moments"]))
+    training.resume(state["step"], state["moments"])
     training.plateau.count = state["epochs_without_improvement"]
     if state["schedule"] == schedule:
         training.schedule.rate = state["learning_rate"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.engine import Engine
-from fastmlp.network import Network
+from fastmlp.network.session import Session
+from fastmlp.network.layout import Network
 
 Array = NDArray[Any]
 
@@ -41,11 +41,13 @@ class Weights:
         """The dtype that a network with these weights works in."""
         return FLOAT32 if self.coefs[0].dtype == FLOAT32 else FLOAT64
 
-    def engine(self, activation: str, n_threads: int | None, dtype: np.dtype[Any]) -> Engine:
-        """Make an engine of this dtype that holds these weights."""
-        engine = Engine(_network(self.widths, activation, dtype), n_threads)
-        engine.set_parameters(self.coefs, self.intercepts)
-        return engine
+    def session(
+        self, activation: str, n_threads: int | None, dtype: np.dtype[Any], *, sparse: bool
+    ) -> Session:
+        """Make a session of this dtype that holds these weights, for X sparse or dense."""
+        session = Session(_network(self.widths, activation, dtype), n_threads, sparse=sparse)
+        session.set_parameters(self.coefs, self.intercepts)
+        return session
 
 
 @lru_cache(maxsize=64)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from fastmlp.kernels import fields as at
-from fastmlp.kernels.gather import source_code
+from fastmlp.kernels.take_rows import SOURCES
 
 Csr = tuple[np.ndarray, np.ndarray]
 
@@ -36,14 +35,23 @@ class Rows:
     csr: Csr
     values: np.ndarray
 
-    def write_places(self, places: np.ndarray) -> None:
-        """Fill in the addresses that `gather` reads."""
+    @property
+    def source(self) -> np.dtype[Any] | None:
+        """Type of the numbers of a dense X, which kernels read; None where it is sparse."""
+        return None if self.array is None else self.array.dtype
+
+    def values_of_refs(self) -> dict[str, int]:
+        """Addresses and distances, by the names that the records of kernels have for them."""
         if self.array is None:
-            places[at.VALUES] = self.values.ctypes.data
-            return
-        places[at.X] = self.array.ctypes.data
-        places[at.X_ROW], places[at.X_COLUMN] = self.array.strides
-        places[at.X_TYPE] = source_code(self.array.dtype)
+            indices, indptr = self.csr
+            arrays = {"values": self.values, "indices": indices, "indptr": indptr}
+            return {name: array.ctypes.data for name, array in arrays.items()}
+        x_row, x_column = self.array.strides
+        return {"x": self.array.ctypes.data, "x_row": x_row, "x_column": x_column}
+
+    def memory(self) -> tuple[np.ndarray | None, Csr, np.ndarray]:
+        """What the addresses point to."""
+        return self.array, self.csr, self.values
 
 
 def _no_csr() -> Csr:
@@ -95,9 +103,7 @@ def as_rows(X: Any, dtype: np.dtype) -> Rows:
         csr = _plain(matrix.indices, np.int32), _plain(matrix.indptr, np.int64)
         values = np.require(matrix.data, dtype, ("C", "A", "E"))
         return Rows(n_samples, n_features, None, csr, values)
-    try:
-        source_code(X.dtype)
-    except KeyError:
+    if X.dtype not in SOURCES:
         X = X.astype(dtype, order="C")
     if n_features > 1 and n_samples > 1 and abs(X.strides[0]) < abs(X.strides[1]):
         X = X.astype(dtype, order="C")

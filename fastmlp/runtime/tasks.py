@@ -1,37 +1,32 @@
-"""How threads share a compiled call: tasks claimed by an atomic counter, and a barrier of counts.
+"""How threads share a call: tasks claimed by an atomic counter, and a barrier of counts.
 
-Every thread that enters a compiled function claims the next task until none is left. Tasks are
-numbered in the order of the phases, and a phase begins when all earlier tasks are done:
+Every thread that enters a call claims the next task until none is left. Tasks are numbered in the
+order of the phases, and a phase begins when all earlier tasks are done:
 
     next ──►  | rows 0 | rows 1 | weights 0 | weights 1 | rows 0 | …
-                 phase 0            phase 1               phase 2
+                 phase 0            phase 2               phase 3
 
 A thread waits only for tasks that running threads have claimed. So any number of threads, one
-included, finishes the work; a thread that comes late takes what is left, and one that never comes
-is not missed. That is why no threading layer is needed, and why nothing hangs after a fork.
+included, finishes the work, however the iterations of a parallel loop are given to threads.
 
 A wait spins for a moment (a phase of a small minibatch lasts microseconds) and then yields its
 time slice, so that oversubscribed machines make progress.
-
-A core that something else wants too goes to and fro in time slices of milliseconds (idle threads of
-a BLAS library spin for a tenth of a second after a product). A thread that loses its core within a
-task holds up all others until the slice of the other is over: two threads are then slower than one.
-So a thread gives way of its own accord before its slice ends, at a moment when it has no task, and
-the others do the work meanwhile. And it waits a little longer before it yields, because who yields
-is gone for a whole slice, and has claimed its next task already.
 """
 
 import platform
 import sys
 import time
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.vectors import I32, I64, declare
+from fastmlp.runtime.jit import kernel
+from fastmlp.runtime.records import I64
+
+I32 = ir.IntType(32)
 
 #: Positions in the control array, each in a cache line of its own.
 NEXT, DONE, INSIDE, LEFT = 0, 16, 32, 48
@@ -40,7 +35,7 @@ NEXT, DONE, INSIDE, LEFT = 0, 16, 32, 48
 PATIENCE = 1
 CONTROL_SIZE = 64
 #: More tasks than any call has: counters that are set to it end the call.
-_STOPPED = 1 << 62
+STOPPED = 1 << 62
 _SPINS, _SPINS_BETWEEN_CLOCKS = 2000, 50
 
 #: A thread gives way when it has run for so long, in nanoseconds: Linux takes a core away after 2.8
@@ -70,6 +65,10 @@ def _load(typingctx, address):
     return types.int64(types.int64), codegen
 
 
+def _declare(module, name, result, arguments):
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
 @intrinsic
 def _pause(typingctx):
     """Tell the core that this is a spinning wait."""
@@ -77,9 +76,9 @@ def _pause(typingctx):
     def codegen(context, builder, signature, args):
         machine, void = platform.machine().lower(), ir.VoidType()
         if machine in ("x86_64", "amd64"):
-            builder.call(declare(builder.module, "llvm.x86.sse2.pause", void, []), [])
+            builder.call(_declare(builder.module, "llvm.x86.sse2.pause", void, []), [])
         elif machine in ("arm64", "aarch64"):
-            builder.call(declare(builder.module, "llvm.aarch64.hint", void, [I32]), [I32(1)])
+            builder.call(_declare(builder.module, "llvm.aarch64.hint", void, [I32]), [I32(1)])
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -91,7 +90,7 @@ def _yield_slice(typingctx):
 
     def codegen(context, builder, signature, args):
         if sys.platform != "win32":
-            builder.call(declare(builder.module, "sched_yield", I32, []), [])
+            builder.call(_declare(builder.module, "sched_yield", I32, []), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -107,7 +106,7 @@ def _clock(name):
             if clock is None:
                 return I64(0)
             timespec = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
-            get_time = declare(builder.module, "clock_gettime", I32, [I32, timespec.type])
+            get_time = _declare(builder.module, "clock_gettime", I32, [I32, timespec.type])
             builder.call(get_time, [I32(clock), timespec])
             seconds, nanoseconds = (
                 builder.extract_value(builder.load(timespec), k) for k in range(2)
@@ -122,42 +121,47 @@ def _clock(name):
 _now, _time_on_core = _clock("CLOCK_MONOTONIC"), _clock("CLOCK_THREAD_CPUTIME_ID")
 
 
-def stop(control):
+def new_control() -> np.ndarray:
+    """Counters of a call that has not begun."""
+    return np.zeros(CONTROL_SIZE, np.int64)
+
+
+def stop(control: np.ndarray) -> None:
     """Have every thread leave the call soon, whatever is left to do; called from Python.
 
     No task is claimed and none waited for from here on. What the call writes is then of no use.
     """
-    control[NEXT] = control[DONE] = _STOPPED
+    control[NEXT] = control[DONE] = STOPPED
 
 
 @kernel
 def stopped(control):
-    """Whether the call is to be left."""
-    return _load(control.ctypes.data + 8 * DONE) >= _STOPPED
+    """Whether the call is to be left; control : address of the counters, as in all below."""
+    return _load(control + 8 * DONE) >= STOPPED
 
 
 @kernel
 def claim(control):
-    """Number of the next task (int64); control : (CONTROL_SIZE,) int64, zero before the first."""
-    return _add(control.ctypes.data + 8 * NEXT, 1)
+    """Number of the next task (int64)."""
+    return _add(control + 8 * NEXT, 1)
 
 
 @kernel
 def finish(control):
     """Count one claimed task as done."""
-    _add(control.ctypes.data + 8 * DONE, 1)
+    _add(control + 8 * DONE, 1)
 
 
 @kernel
 def enter(control):
     """Number of this thread among those that entered the call, from 0."""
-    return _add(control.ctypes.data + 8 * INSIDE, 1)
+    return _add(control + 8 * INSIDE, 1)
 
 
 @kernel
 def leave(control):
     """Count one thread as out of the call."""
-    _add(control.ctypes.data + 8 * LEFT, 1)
+    _add(control + 8 * LEFT, 1)
 
 
 @kernel
@@ -180,14 +184,14 @@ def give_way(began, on_core):
 @kernel
 def wait_for(control, tasks):
     """Return when `tasks` tasks are done."""
-    address = control.ctypes.data + 8 * DONE
+    address = control + 8 * DONE
     spins = 0
     while spins < _SPINS:
         if _load(address) >= tasks:
             return
         _pause()
         spins += 1
-    patience = control[PATIENCE]
+    patience = _load(control + 8 * PATIENCE)
     began = _now()
     while _load(address) < tasks:
         if patience > 0 and _now() - began < patience:
@@ -195,3 +199,9 @@ def wait_for(control, tasks):
                 _pause()
         else:
             _yield_slice()
+
+
+@kernel
+def patience(control):
+    """Nanoseconds that a thread of this call waits before it yields."""
+    return _load(control + 8 * PATIENCE)

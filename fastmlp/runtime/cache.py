@@ -20,11 +20,14 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
-from fastmlp.kernels.vectors import VECTOR_BYTES
+from fastmlp.runtime.cpu import VECTOR_BYTES
+from fastmlp.runtime.numba_internals import CacheOfNumba, can_be_kept, rebuilt, reduced
+
+_PACKAGE = Path(__file__).parent.parent
+
+#: The sub-packages that compiled code is made of.
+_COMPILED = ("kernels", "runtime")
 
 
 def enabled() -> bool:
@@ -36,8 +39,9 @@ def enabled() -> bool:
 def _stamp() -> str:
     """A digest of what every compiled function depends on beside its signature and the CPU."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    for folder in _COMPILED:
+        for file in sorted((_PACKAGE / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
     versions = (numba.__version__, llvmlite.__version__, sys.version, VECTOR_BYTES)
     digest.update(repr((versions, bool(numba.config.BOUNDSCHECK))).encode())
     return digest.hexdigest()
@@ -50,7 +54,7 @@ def folders() -> list[Path]:
     """
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / "fastmlp"]
-    found = [Path(__file__).parent / "__pycache__"]
+    found = [_PACKAGE / "__pycache__"]
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         found.append(home / "fastmlp")
@@ -76,7 +80,7 @@ def _warn(reason: object) -> None:
     )
 
 
-class KernelCache(_Cache):
+class KernelCache(CacheOfNumba):
     """Files of one function's compiled signatures; it never raises.
 
     A file holds the digest of its payload, then the payload: a truncated or damaged one is noticed
@@ -104,7 +108,7 @@ class KernelCache(_Cache):
                 data = (path / name).read_bytes()
                 digest, payload = data[:32], data[32:]
                 if hashlib.sha256(payload).digest() == digest:
-                    return CompileResult._rebuild(target_context, *pickle.loads(payload))
+                    return rebuilt(target_context, pickle.loads(payload))
             except Exception:  # whatever is wrong with a file, compiling helps
                 continue
         return None
@@ -115,7 +119,9 @@ class KernelCache(_Cache):
             return
         name = self._file_name(sig, data.codegen)
         try:
-            payload = dumps(data._reduce())
+            if not can_be_kept(data):
+                raise RuntimeError(f"{self._name} holds addresses of its process")
+            payload = reduced(data)
         except Exception as error:
             _warn(error)
             return

@@ -4,45 +4,17 @@
 for float32 and float64. Nothing here runs when a model is trained: it writes the code that does.
 """
 
-import os
-import platform
-
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
+
+from fastmlp.runtime.cpu import VECTOR_BYTES
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 
-#: Stands for the LLVM type of one number where that is float32 or float64.
-NUMBER = object()
-
-#: Rows of every buffer are padded to whole blocks of this many numbers: one 512-bit register of
-#: float32, two of float64. The layout of the buffers is therefore the same on every CPU.
-BLOCK = 16
-
-
-def _register_bytes() -> int:
-    forced = os.environ.get("FASTMLP_VECTOR_BYTES")
-    if forced is not None:
-        if forced not in ("16", "32", "64"):
-            raise ValueError(f"FASTMLP_VECTOR_BYTES must be 16, 32 or 64, got {forced!r}.")
-        return int(forced)
-    try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:  # LLVM does not know this CPU
-        return 16
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx") else 16
-
-
-#: Width of the vectors in bytes. FASTMLP_VECTOR_BYTES forces one; LLVM lowers it to what is there.
-VECTOR_BYTES = _register_bytes()
-
-#: Vectors beside each other in the widest tile: what the register file holds (32 registers with
-#: AVX-512 and NEON, 16 otherwise).
-TILE_VECTORS = 4 if VECTOR_BYTES == 64 or platform.machine() in ("arm64", "aarch64") else 2
+#: Columns of a panel: one 512-bit register of float32, two of float64, a cache line or two. Every
+#: matrix is stored in panels of so many columns, so its layout is the same on every CPU.
+PANEL = 16
 
 
 def lanes(real: types.Float) -> int:
@@ -53,35 +25,6 @@ def lanes(real: types.Float) -> int:
 def llvm_real(real: types.Float) -> ir.Type:
     """LLVM's type of one number."""
     return ir.FloatType() if real.bitwidth == 32 else ir.DoubleType()
-
-
-def rounded(builder, number, real):
-    """A double as a number of type `real`."""
-    return number if real.bitwidth == 64 else builder.fptrunc(number, ir.FloatType())
-
-
-def widened(builder, number):
-    """A number of either type as a double."""
-    return number if number.type == ir.DoubleType() else builder.fpext(number, ir.DoubleType())
-
-
-def either(builder, size, emit):
-    """Run what emit(real) writes for float64 or float32, as numbers have 8 bytes or 4.
-
-    Returns its value, of one LLVM type for both, or None.
-    """
-    values = []
-    with builder.if_else(builder.icmp_signed("==", size, I64(8))) as branches:
-        for branch, real in zip(branches, (types.float64, types.float32), strict=True):
-            with branch:
-                value = emit(real)
-                values.append((value, builder.block))
-    if values[0][0] is None:
-        return None
-    result = builder.phi(values[0][0].type)
-    for value, block in values:
-        result.add_incoming(value, block)
-    return result
 
 
 def emit_function(builder, name, result, arguments, emit_body):

@@ -1,0 +1,42 @@
+"""What the pieces of a step know of the rows they work on: one record, read by all of them."""
+
+import numpy as np
+
+from fastmlp.runtime.jit import kernel
+from fastmlp.runtime.records import listed, numbers, record_at
+
+#: Fields
+#: ------
+#: order : row numbers in the order of training; address 0 is the rows as they are
+#: n_rows, batch_size : length of the order, and rows of a minibatch
+#: block_rows : rows of a block of the buffers
+#: rates, scales : learning rate and 1 / Σ weights of each minibatch
+#: losses : sum of the weighted losses of each minibatch, and ‖W‖² before its update; written
+EPOCH = np.dtype(
+    [
+        ("order", numbers("int64")),
+        ("n_rows", np.int64),
+        ("batch_size", np.int64),
+        ("block_rows", np.int64),
+        ("rates", numbers("float64")),
+        ("scales", numbers("float64")),
+        ("losses", numbers("float64")),
+    ]
+)
+
+#: epoch_at(address): the record there. Other records name it by its address.
+epoch_at = record_at(EPOCH)
+
+
+@kernel
+def row_number(epoch, position):
+    """Number of the row of X at a position of the order."""
+    if epoch.order.int64 == 0:
+        return position
+    return listed(epoch.order, position, 1)[0]
+
+
+@kernel
+def rows_of(epoch, batch):
+    """Rows of a minibatch; the last one may be ragged."""
+    return min(epoch.batch_size, epoch.n_rows - batch * epoch.batch_size)

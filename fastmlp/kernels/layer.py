@@ -1,0 +1,179 @@
+"""A dense layer: forward pass, δ recursion and gradient, each as the formula says (N1, N8, N9).
+
+Superscripts count layers, and rows are samples, so a⁽ˡ⁾ is a block of rows. As in scikit-learn, W
+has the shape (n_in, n_out). The last layer has one output; its matrix is stored as one row.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from fastmlp.kernels.epoch import epoch_at, rows_of
+from fastmlp.kernels.piece import piece
+from fastmlp.kernels.product import PRODUCT, add_transposed_product, product, product_with_gate
+from fastmlp.kernels.simd.reductions import (
+    row_dots,
+    square_of_row,
+    transpose_panel,
+    weighted_row_sum,
+)
+from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.kernels.views import column, matrix, part, whole
+from fastmlp.runtime.jit import kernel
+from fastmlp.runtime.records import listed, numbers
+
+
+@lru_cache
+def layer_record(kind):
+    """Record of a layer whose numbers are of `kind`.
+
+    Fields
+    ------
+    n_in, n_out : widths
+    a_in, a : a⁽ˡ⁻¹⁾ and a⁽ˡ⁾, in blocks of rows
+    delta_in, delta : δ⁽ˡ⁻¹⁾ and δ⁽ˡ⁾, in blocks of rows
+    W, b : weights and bias; the last layer's weights are one row
+    Wt, copies : Wᵀ, and whether it is a copy; for the last layer, it is W itself
+    zeros : a row of zeros, for sums to start from
+    dW, db : where gradients go: a unit's room, or the buffer of all gradients
+    logits : z⁽ᴸ⁾ of the last layer, by row of the minibatch, or of a thread's block
+    output_delta : δ⁽ᴸ⁾ of the last layer, by row of the minibatch
+    one : the number 1
+    floor : lower bound of z: 0 makes it relu(z), −∞ leaves it
+    gate, ending : what δ⁽ˡ⁻¹⁾ is multiplied by, and how: see `simd.tile`
+    squares : ‖row‖² of the weights, and whether they are wanted
+    adds : whether gradients add to what is there, from the second minibatch on
+    epoch : address of the `EPOCH`
+    """
+    of_rows = numbers(kind)
+    one = matrix(kind)
+    names = ("a_in", "a", "delta_in", "delta", "W", "b", "Wt", "zeros", "dW", "db", "gate", "logits")
+    return np.dtype(
+        [
+            ("n_in", np.int64),
+            ("n_out", np.int64),
+            *((name, one) for name in names),
+            *((name, of_rows) for name in ("output_delta", "one")),
+            ("floor", np.float64),
+            ("ending", np.int64),
+            ("copies", np.int64),
+            ("squares", numbers("float64")),
+            ("with_squares", np.int64),
+            ("adds", np.int64),
+            ("epoch", np.int64),
+        ]
+    )
+
+
+@piece(PRODUCT)
+def forward(layer, at, first, rows, batch):
+    """a⁽ˡ⁾ = max(floor, a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾) (N1); any g but relu follows as a step of its own."""
+    a_in, a = part(layer.a_in, at, 0, rows), part(layer.a, at, 0, rows)
+    shape = (layer.n_out, layer.n_in)
+    product(a, a_in, whole(layer.W), whole(layer.b), shape, layer.floor)
+
+
+@piece()
+def output(layer, at, first, rows, batch):
+    """z⁽ᴸ⁾ = a⁽ᴸ⁻¹⁾ w + b (N1)."""
+    z, a_in = column(layer.logits, at, first, rows), part(layer.a_in, at, 0, rows)
+    row_dots(z, a_in, whole(layer.W), layer.n_in, whole(layer.b)[0, 0, 0])
+
+
+@piece(PRODUCT)
+def backward(layer, at, first, rows, batch):
+    """δ⁽ˡ⁻¹⁾ = (δ⁽ˡ⁾ W⁽ˡ⁾ᵀ) ⊙ g′(z⁽ˡ⁻¹⁾) (N8)."""
+    delta, delta_in = part(layer.delta, at, 0, rows), part(layer.delta_in, at, 0, rows)
+    gate, shape = part(layer.gate, at, 0, rows), (layer.n_in, layer.n_out)
+    product_with_gate(
+        delta_in, delta, whole(layer.Wt), whole(layer.zeros), shape, gate, layer.ending
+    )
+
+
+@piece(PRODUCT)
+def gradient(layer, at, first, rows, batch):
+    """∂ℒ/∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ (N9), for the rows first … of W, over all rows of the minibatch."""
+    epoch = epoch_at(layer.epoch)
+    length = rows_of(epoch, batch)
+    dW = part(layer.dW, at, first, rows)
+    panel, panels = first // PANEL, (rows + PANEL - 1) // PANEL
+    for block in range((length + epoch.block_rows - 1) // epoch.block_rows):
+        here = min(epoch.block_rows, length - block * epoch.block_rows)
+        a = part(layer.a_in, block, 0, here)[panel : panel + panels]
+        delta = part(layer.delta, block, 0, here)
+        if block == 0 and (batch == 0 or not layer.adds):
+            add_transposed_product(dW, a, delta, whole(layer.zeros), layer.n_out)
+        else:
+            add_transposed_product(dW, a, delta, dW, layer.n_out)
+
+
+@piece(PRODUCT)
+def gradient_of_block(layer, at, first, rows, batch):
+    """∂ℒ/∂W⁽ˡ⁾ and ∂ℒ/∂b⁽ˡ⁾ over one block of rows (N9), into a room of the block's own."""
+    a, delta = part(layer.a_in, at, 0, rows), part(layer.delta, at, 0, rows)
+    add_transposed_product(
+        part(layer.dW, at, 0, layer.n_in), a, delta, whole(layer.zeros), layer.n_out
+    )
+    one, db = listed(layer.one, 0, 1), part(layer.db, at, 0, 1)
+    weighted_row_sum(db, one, delta, whole(layer.zeros), 0, rows)
+
+
+@piece()
+def bias_gradient(layer, at, first, rows, batch):
+    """∂ℒ/∂b⁽ˡ⁾ = Σ δ⁽ˡ⁾ (N9), over all rows of the minibatch."""
+    epoch = epoch_at(layer.epoch)
+    db, one = part(layer.db, at, 0, 1), listed(layer.one, 0, 1)
+    delta = part(layer.delta, 0, 0, epoch.block_rows)
+    start = whole(layer.zeros) if batch == 0 or not layer.adds else db
+    weighted_row_sum(db, one, delta, start, layer.delta.block, rows_of(epoch, batch))
+
+
+@kernel
+def _output_gradient(layer, at, where, length, anew):
+    """where : block, first row of the minibatch, rows; length : rows of a block."""
+    block, first, rows = where
+    dW, db = part(layer.dW, at, 0, 1), part(layer.db, at, 0, 1)
+    delta = listed(layer.output_delta, first, rows)
+    total = 0.0 if anew else np.float64(db[0, 0, 0])
+    for r in range(rows):
+        total += delta[r]
+    db[0, 0, 0] = total
+    start = whole(layer.zeros) if anew else dW
+    weighted_row_sum(dW, delta, part(layer.a_in, block, 0, length), start, layer.a_in.block, rows)
+    # Padding of activations need not be 0 (σ(0) = ½), and that of weights is.
+    for k in range(layer.n_in % PANEL, PANEL):
+        if layer.n_in % PANEL:
+            dW[dW.shape[0] - 1, 0, k] = 0
+
+
+@piece()
+def output_gradient(layer, at, first, rows, batch):
+    """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9)."""
+    epoch = epoch_at(layer.epoch)
+    length = rows_of(epoch, batch)
+    _output_gradient(
+        layer, at, (0, 0, length), epoch.block_rows, batch == 0 or not layer.adds
+    )
+
+
+@piece()
+def output_gradient_of_block(layer, at, first, rows, batch):
+    """The gradients of the last layer over one block of rows, into a room of the block's own."""
+    _output_gradient(layer, at, (at, first, rows), rows, True)
+
+
+@piece()
+def refresh(layer, at, first, rows, batch):
+    """What is derived from rows first … of W when they have changed: Wᵀ, and ‖row‖² for the loss."""
+    W = part(layer.W, 0, first, rows)
+    if layer.copies:
+        Wt = whole(layer.Wt)
+        for panel in range((rows + PANEL - 1) // PANEL):
+            for other in range(W.shape[0]):
+                transpose_panel(
+                    W, panel * PANEL, other, Wt, other * PANEL, first // PANEL + panel
+                )
+    if layer.with_squares:
+        squares = listed(layer.squares, first, rows)
+        for row in range(rows):
+            squares[row] = square_of_row(W, row)

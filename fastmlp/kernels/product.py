@@ -1,0 +1,176 @@
+"""The matrix product of a training step: one compiled function a dtype for its three uses.
+
+    forward      z⁽ˡ⁾ = a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾       A by rows, sums start at the bias, relu as the floor
+    δ recursion  δ⁽ˡ⁾ = δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ ⊙ g′      A by rows, B the transposed copy, g′ as the gate
+    gradient     ∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾            A by columns
+
+All matrices are views in panels (see `views`). The function is reached by its symbol, so that the
+pieces which use it stay small: it takes 0.6 s to compile, and each of them would do it again.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from fastmlp.kernels.piece import Symbol
+from fastmlp.kernels.simd.tile import OPERAND_TYPES, PLAIN, emit_product, row_tiles
+from fastmlp.kernels.simd.vector import I64, PANEL, declare, lanes
+from fastmlp.runtime.jit import kernel
+
+_N_ADDRESSES = len(OPERAND_TYPES) - 1
+
+
+@intrinsic
+def _write_product(typingctx, real, operands, floor):
+    """Write the product here; real : a number of the type, operands : see `tile.Operands`."""
+
+    def codegen(context, builder, signature, args):
+        addresses = cgutils.unpack_tuple(builder, args[1], _N_ADDRESSES)
+        emit_product(real, builder, *addresses, args[2])
+        return context.get_dummy_value()
+
+    return types.void(real, operands, types.float64), codegen
+
+
+def _function(kind):
+    """The product's function for one type of numbers, to be called by address."""
+    zero = np.dtype(kind).type(0)
+
+    def product_function(
+        sixes, fours, ones, vectors, shared, a, a_row, a_step, length, a_jump, b, b_panel, c,
+        c_panel, start, start_row, start_panel, gate, ending, floor,
+    ):  # fmt: skip
+        operands = (
+            sixes, fours, ones, vectors, shared, a, a_row, a_step, length, a_jump, b, b_panel, c,
+            c_panel, start, start_row, start_panel, gate, ending,
+        )  # fmt: skip
+        _write_product(zero, operands, floor)
+
+    product_function.__qualname__ = f"product_{kind}"
+    return product_function
+
+
+#: The product's function, by type of numbers.
+PRODUCT = {
+    kind: Symbol(
+        f"fastmlp_product_{kind}",
+        _function(kind),
+        types.void(*[types.int64] * _N_ADDRESSES, types.float64),
+    )
+    for kind in ("float32", "float64")
+}
+
+_tiles = kernel(row_tiles)
+
+
+@intrinsic
+def _call(typingctx, tiles, c, a, a_by, b, start, gate, numbers, floor):
+    """Call the product's function.
+
+    tiles : from `row_tiles`; a_by : whether A is taken by columns; numbers : columns of C, length
+    of the shared dimension, ending; the rest as in `product`.
+    """
+    real = c.dtype
+
+    def codegen(context, builder, signature, args):
+        def opened(kind, value):
+            return make_array(kind)(context, builder, value)
+
+        def distance(array, axis):
+            stride = builder.extract_value(array.strides, axis)
+            return builder.sdiv(stride, I64(real.bitwidth // 8))
+
+        def address(array):
+            return builder.ptrtoint(array.data, I64)
+
+        arrays = [opened(kind, args[k]) for k, kind in ((1, c), (2, a), (4, b), (5, start))]
+        to, left, right, origin = arrays
+        gate_address = address(opened(gate, args[6]))
+        columns, shared, ending = cgutils.unpack_tuple(builder, args[7], 3)
+        width = lanes(real)
+        vectors = builder.sdiv(builder.add(columns, I64(width - 1)), I64(width))
+        by_columns = args[3]
+        row = distance(left, 1)
+        a_row = builder.select(by_columns, I64(1), row)
+        a_step = builder.select(by_columns, row, I64(1))
+        length = builder.select(by_columns, shared, I64(PANEL))
+        # A row of one number to start from is one row for all.
+        one_row = builder.icmp_signed("==", builder.extract_value(origin.shape, 1), I64(1))
+        start_row = builder.select(one_row, I64(0), I64(PANEL))
+        values = [
+            *cgutils.unpack_tuple(builder, args[0], 3), vectors, shared, address(left), a_row,
+            a_step, length, distance(left, 0), address(right), distance(right, 0), address(to),
+            distance(to, 0), address(origin), start_row, distance(origin, 0), gate_address, ending,
+            args[8],
+        ]  # fmt: skip
+        name = PRODUCT[real.name].name
+        function = declare(builder.module, name, ir.VoidType(), OPERAND_TYPES)
+        builder.call(function, values)
+        return context.get_dummy_value()
+
+    return types.void(
+        tiles, c, a, types.boolean, b, start, gate, types.UniTuple(types.int64, 3), types.float64
+    ), codegen
+
+
+@kernel
+def product(c, a, b, start, shape, floor):
+    """C = max(floor, start + A·B): a layer's forward pass (N1).
+
+    Parameters
+    ----------
+    c : (panels, rows, PANEL)
+        Written, in whole vectors.
+    a : (panels, rows, PANEL)
+        As many rows.
+    b : (panels, shared, PANEL)
+        Padded to whole vectors, as are c and start.
+    start : (panels, rows or 1, PANEL)
+        What the sums start from; one row serves all.
+    shape : (columns, shared)
+        Columns of C, and columns of A, which are the rows of B.
+    floor : float64
+        Lower bound of C: 0 is relu, −∞ none.
+    """
+    _call(_tiles(c.shape[1]), c, a, False, b, start, c, (shape[0], shape[1], PLAIN), floor)
+
+
+@kernel
+def product_with_gate(c, a, b, start, shape, gate, ending):
+    """C = start + A·B, and then 0 where the gate is 0, or times the gate: the δ recursion (N8).
+
+    gate : laid out as C, and may be C; ending : GATED or TIMES, see `tile`; the rest as `product`.
+    """
+    _call(_tiles(c.shape[1]), c, a, False, b, start, gate, (shape[0], shape[1], ending), -np.inf)
+
+
+@kernel
+def add_transposed_product(c, a, b, start, columns):
+    """C = start + AᵀB: a gradient (N9).
+
+    Parameters
+    ----------
+    c : (panels, rows, PANEL)
+        Written; its rows are the columns of A.
+    a, b : (panels, shared, PANEL)
+        Sums run over their rows in order.
+    start : as C, or of one row
+        C itself adds to what is there.
+    columns : int64
+        Of B and C.
+    """
+    for panel in range(a.shape[0]):
+        low = panel * PANEL
+        rows = min(PANEL, c.shape[1] - low)
+        if rows <= 0:
+            break
+        part = c[:, low : low + rows]
+        from_row = low if start.shape[1] > 1 else 0
+        origin = start[:, from_row : from_row + min(rows, start.shape[1])]
+        _call(
+            _tiles(rows), part, a[panel : panel + 1], True, b, origin, part,
+            (columns, b.shape[1], PLAIN), -np.inf,
+        )  # fmt: skip

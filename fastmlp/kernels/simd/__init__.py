@@ -1,0 +1,1 @@
+"""The only LLVM IR of the kernels: vectors, the register tile, loops over whole vectors."""

@@ -1,0 +1,212 @@
+"""The register tile: a block of a matrix product whose sums stay in registers from start to end.
+
+LLVM does not tile loops for registers, and plain loops stop at a third of what a core can do. Here
+6 rows × 2 vectors of sums (× 4 with 32 registers) are kept while the shared dimension runs by:
+
+               b ──►│ B0 │ B1 │        one step: 2 vectors of B, 6 broadcasts of A, 12 FMAs
+            ┌───────┼────┼────┤
+        a ──► A0    │ S00│ S01│
+            │ A1    │ S10│ S11│
+            │ …     │  … │  … │
+            │ A5    │ S50│ S51│
+
+Every sum runs over the shared dimension in order, whatever tile it falls into, so a result depends
+neither on how rows are shared out nor on how many threads there are.
+"""
+
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from fastmlp.kernels.simd.vector import I64, PANEL, Loop, Vector, emit_function, lanes, llvm_real
+from fastmlp.runtime.cpu import TILE_VECTORS
+
+#: Rows of the tiles that a product is covered with: {6, 4, 1} cover any number of rows with at most
+#: one single row (three, if there are fewer than four), and no row is computed twice.
+TILE_ROWS = (6, 4, 1)
+
+#: What happens to the results: nothing; 0 where the gate is 0 (relu′); times the gate (any g′).
+PLAIN, GATED, TIMES = range(3)
+
+
+def row_tiles(rows):
+    """How many tiles of 6, 4 and 1 rows cover `rows` rows, in this order."""
+    sixes, rest = rows // 6, rows % 6
+    if rest == 2 or rest == 3:
+        if sixes > 0:
+            return sixes - 1, 2, rest - 2
+        return 0, 0, rest
+    if rest >= 4:
+        return sixes, 1, rest - 4
+    return sixes, 0, rest
+
+
+class Operands(NamedTuple):
+    """Arguments of the product's function while its code is written; distances in numbers.
+
+    Fields
+    ------
+    sixes, fours, ones : tiles of `TILE_ROWS` rows
+    vectors : vectors of a row of C that are computed
+    shared : length of the shared dimension
+    a, a_row, a_step : A, distance of its rows, and of neighbours along the shared dimension
+    length, a_jump : after so many of them, the next one is a_jump from the first
+    b, b_panel : B, whose rows are the shared dimension, `PANEL` apart; distance of its panels
+    c, c_panel : C (written) and distance of its panels; rows are `PANEL` apart
+    start, start_row, start_panel : what the sums start from; distance 0 is one row for all
+    gate, ending : an array laid out as C, and what it is for (PLAIN, GATED, TIMES)
+    floor : lower bound of the results; −∞ is none
+    """
+
+    sixes: ir.Value
+    fours: ir.Value
+    ones: ir.Value
+    vectors: ir.Value
+    shared: ir.Value
+    a: ir.Value
+    a_row: ir.Value
+    a_step: ir.Value
+    length: ir.Value
+    a_jump: ir.Value
+    b: ir.Value
+    b_panel: ir.Value
+    c: ir.Value
+    c_panel: ir.Value
+    start: ir.Value
+    start_row: ir.Value
+    start_panel: ir.Value
+    gate: ir.Value
+    ending: ir.Value
+    floor: ir.Value
+
+
+#: LLVM types of `Operands`: addresses and distances are int64, floor is a double.
+OPERAND_TYPES = [I64] * (len(Operands._fields) - 1) + [ir.DoubleType()]
+
+
+def _place(b, vector, panel, real):
+    """Distance of a vector from the first number of its row, given the distance of panels."""
+    column = b.mul(vector, I64(lanes(real)))
+    return b.add(
+        b.mul(b.udiv(column, I64(PANEL)), panel),
+        b.urem(column, I64(PANEL)),
+    )
+
+
+def _end(b, results, places, p, real):
+    """Write the results: as they are, gated, or times the gate."""
+    floor = Vector.broadcast(b, p.floor, real)
+    results = [x.at_least(floor) for x in results]
+
+    def store(values):
+        for value, place in zip(values, places, strict=True):
+            value.store(b.gep(p.c, [place]))
+
+    def gates():
+        return [Vector.load(b, b.gep(p.gate, [place]), real) for place in places]
+
+    with b.if_else(b.icmp_signed("==", p.ending, I64(PLAIN))) as (plain, other):
+        with plain:
+            store(results)
+        with other, b.if_else(b.icmp_signed("==", p.ending, I64(GATED))) as (gated, times):
+            with gated:
+                store(
+                    x._of(0.0).where(gate.compare("==", 0.0), x)
+                    for x, gate in zip(results, gates(), strict=True)
+                )
+            with times:
+                store(x * gate for x, gate in zip(results, gates(), strict=True))
+
+
+def _emit_tiles(b, real, n_rows, count, row, columns, p):
+    """`count` tiles of n_rows rows below each other, from `row` on; returns the row after them.
+
+    columns : for each vector of the tile, its place in rows of B, C and start
+    """
+    in_b, in_c, in_start = columns
+    cells = [(i, j) for i in range(n_rows) for j in range(len(in_b))]
+    with Loop(b, count, [row]) as tile:
+        first = tile.values[0]
+        rows = [b.add(first, I64(i)) for i in range(n_rows)]
+        starts = [b.add(b.mul(rows[i], p.start_row), in_start[j]) for i, j in cells]
+        sums = [Vector.load(b, b.gep(p.start, [at]), real).value for at in starts]
+        a_first = b.gep(p.a, [b.mul(first, p.a_row)])
+        offsets = [b.mul(p.a_row, I64(i)) for i in range(n_rows)]
+        stretches = b.udiv(b.sub(b.add(p.shared, p.length), I64(1)), p.length)
+        b_first = b.gep(p.b, [in_b[0]])
+        beside = [b.sub(column, in_b[0]) for column in in_b]
+        with Loop(b, stretches, [*sums, b_first]) as stretch:
+            done = b.mul(stretch.index, p.length)
+            left = b.sub(p.shared, done)
+            count_here = b.select(b.icmp_signed("<", left, p.length), left, p.length)
+            a_here = b.gep(a_first, [b.mul(stretch.index, p.a_jump)])
+            with Loop(b, count_here, [*stretch.values, a_here]) as k:
+                *sums, b_at, a_at = k.values
+                right = [Vector.load(b, b.gep(b_at, [column]), real) for column in beside]
+                left_ = [Vector.broadcast(b, b.load(b.gep(a_at, [x])), real) for x in offsets]
+                k.next = [
+                    left_[i].times_plus(right[j], right[j].like(x)).value
+                    for (i, j), x in zip(cells, sums, strict=True)
+                ]
+                k.next += [b.gep(b_at, [I64(PANEL)]), b.gep(a_at, [p.a_step])]
+            stretch.next = k.values[:-1]
+        zero = Vector.constant(b, 0.0, real)
+        places = [b.add(b.mul(rows[i], I64(PANEL)), in_c[j]) for i, j in cells]
+        _end(b, [zero.like(x) for x in stretch.values[:-1]], places, p, real)
+        tile.next = [b.add(first, I64(n_rows))]
+    return tile.values[0]
+
+
+def _emit_columns(real, n_vectors, b, at, *operands):
+    """All rows of n_vectors vectors of C beside each other, the first of them number `at`."""
+    p = Operands(*operands)
+    number = llvm_real(real).as_pointer()
+    p = p._replace(
+        **{name: b.inttoptr(getattr(p, name), number) for name in ("a", "b", "c", "start", "gate")}
+    )
+    places = [
+        [_place(b, b.add(at, I64(j)), panel, real) for j in range(n_vectors)]
+        for panel in (p.b_panel, p.c_panel, p.start_panel)
+    ]
+    row = I64(0)
+    for n_rows, count in zip(TILE_ROWS, (p.sixes, p.fours, p.ones), strict=True):
+        row = _emit_tiles(b, real, n_rows, count, row, places, p)
+
+
+def emit_product(real, b, *operands):
+    """The function of a whole product: C = ending(max(floor, start + A·B)).
+
+    Five and six vectors go as 3 + 2 and 3 + 3: a lone vector would starve the FMA units.
+    """
+    p = Operands(*operands)
+    rounded = p.floor if real.bitwidth == 64 else b.fptrunc(p.floor, ir.FloatType())
+    values = [*operands[:-1], rounded]
+    kinds = [I64, *OPERAND_TYPES[:-1], llvm_real(real)]
+
+    def columns(at, n_vectors):
+        function = emit_function(
+            b,
+            f"fastmlp_columns{n_vectors}_f{real.bitwidth}x{lanes(real)}",
+            ir.VoidType(),
+            kinds,
+            lambda body, *args: _emit_columns(real, n_vectors, body, *args),
+        )
+        b.call(function, [at, *values])
+
+    def stretch(at, count, n_vectors):
+        """`count` groups of n_vectors; returns the vector after them."""
+        with Loop(b, count, [at]) as group:
+            columns(group.values[0], n_vectors)
+            group.next = [b.add(group.values[0], I64(n_vectors))]
+        return group.values[0]
+
+    at = I64(0)
+    if TILE_VECTORS == 4:
+        over = b.urem(p.vectors, I64(4))
+        short = b.and_(
+            b.icmp_unsigned("<", b.sub(over, I64(1)), I64(2)), b.icmp_signed(">", p.vectors, I64(4))
+        )
+        at = stretch(at, b.sub(b.udiv(p.vectors, I64(4)), b.zext(short, I64)), 4)
+        at = stretch(at, b.udiv(b.sub(p.vectors, at), I64(3)), 3)
+    at = stretch(at, b.udiv(b.sub(p.vectors, at), I64(2)), 2)
+    stretch(at, b.sub(p.vectors, at), 1)

@@ -1,0 +1,1 @@
+"""A network as a list of steps, and the sessions that train and apply it."""

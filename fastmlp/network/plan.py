@@ -1,0 +1,180 @@
+"""How the work of a call is cut into tasks; every tuning number, and what chose it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.network.layout import Layout, Network, padded
+
+#: Rows that go through forward and backward pass together, so that their activations are still in
+#: cache on the way back.
+BLOCK_ROWS = 112
+
+#: Rows of weights whose gradient is summed, applied and transposed together, while it is in cache.
+GRADIENT_ROWS = 48
+
+#: Rows of a prediction's block: its activations stay in cache, and its buffers stay small.
+PREDICTION_ROWS = 192
+
+#: A thread more must have this many multiply-adds of a minibatch to do, or the handing over of
+#: cache lines costs more than it gains.
+WORK_PER_THREAD = 200_000
+
+#: The same for a prediction, where a thread more costs its start.
+PREDICTION_WORK_PER_THREAD = 1_000_000
+
+#: Multiply-adds of a task that is long beside a time slice of the operating system, because no
+#: thread gives way within a task; and how many of each phase a thread has at most.
+TASK_WORK, MOST_TASKS_PER_THREAD = 40_000_000, 2
+
+#: Multiply-adds of a short minibatch, of which a time slice of the operating system takes dozens.
+SHORT_WORK = 10_000_000
+
+#: A call that may take longer than this is left at an interrupt, instead of being finished; and
+#: multiply-adds a second of a slow core: what a call takes at most, before one has been timed.
+LONG_SECONDS, SLOW = 0.25, 1e10
+
+#: Rows that one pass of the full gradient takes at a time: memory stays that of a minibatch.
+FULL_GRADIENT_ROWS = 2048
+
+#: Gradients of small networks are summed block by block, where the rows are. A minibatch has so
+#: many blocks at least, for so many threads, if each has so many rows.
+BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 32
+
+
+def _up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a minibatch is shared.
+
+    Attributes
+    ----------
+    batch_size : int
+        Rows of a minibatch.
+    n_threads : int
+        Threads that it has work for.
+    block_rows, n_blocks : int
+        Rows of a block of the buffers, and how many blocks a minibatch has.
+    by_block : bool
+        Whether gradients are summed in each block of rows, and then over the blocks. It depends on
+        the network and the size of the minibatch alone: the order of sums must not depend on
+        threads.
+    n_units : int
+        Tasks of each phase.
+    """
+
+    batch_size: int
+    n_threads: int
+    block_rows: int
+    n_blocks: int
+    by_block: bool
+    n_units: int
+
+    def row_units(self) -> list[tuple[int, int]]:
+        """First and last + 1 block of each task of the first phase."""
+        ends = [self.n_blocks * k // self.n_units for k in range(self.n_units + 1)]
+        return [(low, high) for low, high in zip(ends, ends[1:], strict=False) if low < high]
+
+
+def _blocks_of_gradient(batch_size: int) -> int:
+    by_threads = min(BLOCKS_OF_GRADIENT, batch_size // LEAST_ROWS_OF_GRADIENT)
+    return max(1, by_threads, -(-batch_size // BLOCK_ROWS))
+
+
+def sums_by_block(network: Network, batch_size: int) -> bool:
+    """Whether less is moved where each block of rows sums its own gradient.
+
+    Threads then hand over the gradients of the blocks, and else the activations and deltas of half
+    of the rows.
+    """
+    gradients = sum(padded(n_in) * padded(n_out) for n_in, n_out in network.shapes()[:-1])
+    moved = batch_size * (2 * sum(map(padded, network.widths[1:-1])) + padded(network.widths[0]))
+    return network.n_layers > 1 and 2 * gradients * _blocks_of_gradient(batch_size) <= moved
+
+
+def plan_training(
+    layout: Layout, batch_size: int, most_threads: int, *, whole_gradient: bool = False
+) -> Plan:
+    """Plan a minibatch.
+
+    whole_gradient : whether gradients of all minibatches are added up, and nothing is updated
+    """
+    network = layout.network
+    work = 2 * batch_size * network.multiply_adds
+    n_threads = max(1, min(most_threads, work // WORK_PER_THREAD, batch_size // 8))
+    by_block = (
+        not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
+    )
+    if by_block:
+        n_blocks = _blocks_of_gradient(batch_size)
+        block_rows = _up(-(-batch_size // n_blocks), 4)
+        n_units = min(n_threads, n_blocks)
+    else:
+        n_units = n_threads
+        if n_units > 1:
+            n_units *= max(1, min(work // n_units // TASK_WORK, MOST_TASKS_PER_THREAD))
+        unit_rows = -(-batch_size // n_units)
+        block_rows = _up(-(-unit_rows // -(-unit_rows // BLOCK_ROWS)), 4)
+    n_blocks = -(-batch_size // block_rows)
+    return Plan(batch_size, n_threads, block_rows, n_blocks, by_block, min(n_units, n_blocks))
+
+
+#: What a part of phase 2 works on: rows of a matrix, or a bias.
+MATRIX, BIAS = "matrix", "bias"
+
+
+def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, int]]]:
+    """Phase 2 in units of equal work.
+
+    Returns
+    -------
+    list of lists of (MATRIX or BIAS, layer, first stored row, last + 1)
+        A unit may hold parts of several layers. A part of a matrix begins on a whole panel of a⁽ˡ⁾,
+        because gradients are products by panels, and so is the transpose that follows.
+    """
+    last = layout.network.n_layers - 1
+    pieces = []  # (work, what, layer, first, end), as fine as they can be cut
+    for layer, (n_in, n_out) in enumerate(layout.network.shapes()):
+        rows = layout.weights[layer].rows
+        columns = padded(n_in if layer == last else n_out)
+        step = 2 if plan.by_block and layer == 0 else PANEL
+        for first in range(0, rows, step):
+            end = min(first + step, rows)
+            pieces.append(((end - first) * columns, MATRIX, layer, first, end))
+        if layer < last:
+            pieces.append((columns, BIAS, layer, 0, 1))
+    total = sum(work for work, *_ in pieces)
+    units: list[list[tuple[str, int, int, int]]] = [[] for _ in range(plan.n_units)]
+    done = 0
+    for work, what, layer, first, end in pieces:
+        unit = units[min(plan.n_units - 1, (2 * done + work) * plan.n_units // (2 * total))]
+        done += work
+        if unit and unit[-1][:2] == (what, layer):
+            unit[-1] = (what, layer, unit[-1][2], end)
+        else:
+            unit.append((what, layer, first, end))
+    return [unit for unit in units if unit]
+
+
+def plan_prediction(network: Network, n_rows: int, most_threads: int) -> tuple[int, int, int]:
+    """Rows of a block, number of blocks, and threads of a prediction."""
+    block = min(n_rows, PREDICTION_ROWS)
+    n_blocks = -(-n_rows // block)
+    work = n_rows * network.multiply_adds
+    return block, n_blocks, max(
+        1, min(most_threads, work // PREDICTION_WORK_PER_THREAD, n_blocks)
+    )  # fmt: skip
+
+
+def limits(dtype: np.dtype) -> tuple[float, float]:
+    """Least and largest loss of a row: ŷ counts as clipped to [eps, 1 − eps] in its own type."""
+    eps = float(np.finfo(dtype).eps)
+    largest = float(dtype.type(1) - dtype.type(eps))
+    ends = np.array([-np.log(largest), -np.log(eps)], dtype)
+    return float(ends[0]), float(ends[1])

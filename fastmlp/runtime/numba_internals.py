@@ -1,0 +1,117 @@
+"""Everything of Numba's that is not public API, in one place; tests run it with every version.
+
+    CFunc                 a compiled function with a C address, whose `_cache` can be replaced
+    _Cache, CompileResult what a cache of compiled code has to offer, and what it keeps
+    global_compiler_lock  held while anything is compiled
+    WarningsFixer         where type inference takes the warnings of the whole process
+    parallel              whether a threading layer has been started
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core.caching import _Cache
+from numba.core.ccallback import CFunc
+from numba.core.cgutils import get_or_insert_function
+from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
+from numba.core.serialize import dumps
+from numba.extending import intrinsic
+from numba.np.ufunc import parallel
+
+__all__ = [
+    "CacheOfNumba",
+    "c_function",
+    "can_be_kept",
+    "compiler_lock",
+    "compiling",
+    "layer_is_started",
+    "rebuilt",
+    "reduced",
+    "set_threads_of_caller",
+    "threads_of_caller",
+]
+
+CacheOfNumba = _Cache
+_INT64 = ir.IntType(64)
+compiler_lock = global_compiler_lock
+
+
+def reduced(result: Any) -> bytes:
+    """Compiled code as bytes."""
+    return bytes(dumps(result._reduce()))
+
+
+def rebuilt(target_context: Any, parts: Any) -> Any:
+    """Compiled code out of what `reduced` has pickled."""
+    return CompileResult._rebuild(target_context, *parts)
+
+
+def layer_is_started() -> bool:
+    """Whether a threading layer runs in this process; asking Numba's public API would start one."""
+    return bool(getattr(parallel, "_is_initialized", True))
+
+
+@intrinsic
+def threads_of_caller(typingctx):
+    """numba.get_num_threads() by the name that a threading layer gives it: such code can be kept.
+
+    Numba's own functions hold addresses of this process.
+    """
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(_INT64, [])
+        return builder.call(get_or_insert_function(builder.module, kind, "get_num_threads"), [])
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def set_threads_of_caller(typingctx, number):
+    """numba.set_num_threads(number), likewise."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        function = get_or_insert_function(builder.module, kind, "set_num_threads")
+        builder.call(function, [builder.trunc(args[0], ir.IntType(32))])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+def can_be_kept(result: Any) -> bool:
+    """Whether compiled code holds no address of this process."""
+    return not result.library.has_dynamic_globals
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Hold the compiler; the warnings of other threads stay where they are.
+
+    Where it infers types, Numba has the warnings of the whole process go to a list of its own. Not
+    here: that of an interrupted fit would get lost.
+    """
+    with compiler_lock:
+        catch_warnings = WarningsFixer.catch_warnings
+        WarningsFixer.catch_warnings = lambda *_, **__: nullcontext()
+        try:
+            yield
+        finally:
+            WarningsFixer.catch_warnings = catch_warnings
+
+
+def c_function(
+    function: Callable[..., Any], signature: Any, flags: dict[str, Any], cache: Any
+) -> Any:
+    """Compile a function that C can call; the result has an `address` and must be kept."""
+    compiled = CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, flags)
+    compiled._cache = cache
+    compiled.compile()
+    return compiled

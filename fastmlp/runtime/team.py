@@ -1,0 +1,125 @@
+"""A call shared among threads by Numba's parallel loop, and where it must not be.
+
+Every iteration of the loop does the same: it claims tasks until none is left. So it does not matter
+how iterations are given to threads, and where no parallel region is allowed, one thread does all
+the work, with the same result:
+
+- In a process that was forked from one whose threading layer had started: GNU OpenMP would end it.
+- Under Numba's workqueue, while another thread of this package is in a parallel region, or where
+  the calling thread is itself one of a parallel region: workqueue would abort the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from multiprocessing import process
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from fastmlp.runtime import driver
+from fastmlp.runtime.compiling import compile_apart
+from fastmlp.runtime.jit import parallel_entry
+from fastmlp.runtime.numba_internals import (
+    compiler_lock,
+    layer_is_started,
+    set_threads_of_caller,
+    threads_of_caller,
+)
+from fastmlp.runtime.records import I64
+
+_forked_from_parallel = False
+_holds_compiler = False
+_one_at_a_time = threading.Lock()
+
+
+@intrinsic
+def _work(typingctx, work, call):
+    """Call the driver by its address."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [I64])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@parallel_entry
+def _share(work, call, n_threads):
+    """Have n_threads threads do the work of a call together."""
+    before = threads_of_caller()
+    set_threads_of_caller(n_threads)
+    for _ in prange(n_threads):
+        _work(work, call)
+    set_threads_of_caller(before)
+
+
+def _before_fork() -> None:
+    """Let a compilation in another thread end: the child would inherit its lock, locked."""
+    global _holds_compiler
+    compiler_lock.acquire()
+    _holds_compiler = True
+
+
+def _after_fork() -> None:
+    global _holds_compiler
+    if _holds_compiler:
+        _holds_compiler = False
+        compiler_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """The child has none of the threads of its parent's layer."""
+    global _forked_from_parallel, _one_at_a_time
+    _forked_from_parallel = _forked_from_parallel or layer_is_started()
+    _one_at_a_time = threading.Lock()
+    _after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
+
+
+def available_threads(n_threads: int | None) -> int:
+    """Threads that a call may use: `n_threads`, or numba's setting for the calling thread.
+
+    In a worker of a pool of processes (of multiprocessing, of joblib's backend of that name, of
+    Dask) it is one, because the other workers have the other cores. NUMBA_NUM_THREADS, which loky
+    sets for its workers, comes before that.
+    """
+    if n_threads is not None:
+        return n_threads
+    if process.current_process().daemon and "NUMBA_NUM_THREADS" not in os.environ:
+        return 1
+    # Asking numba starts its threading layer. Unless it runs already, the number is still what
+    # numba was configured with.
+    if layer_is_started() and not _forked_from_parallel:
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def run(call: Any, n_threads: int) -> None:
+    """Do the work of a call, whose record is at an address, with so many threads at most."""
+    work = driver.address()
+    n_threads = min(n_threads, int(numba.config.NUMBA_NUM_THREADS))
+    if n_threads > 1 and not _forked_from_parallel:
+        compile_apart(_share, (types.int64, types.int64, types.int64))
+        if numba.threading_layer() != "workqueue":
+            _share(work, call, n_threads)
+            return
+        if not isinstance(threading.current_thread(), threading._DummyThread):
+            if _one_at_a_time.acquire(blocking=False):
+                try:
+                    _share(work, call, n_threads)
+                finally:
+                    _one_at_a_time.release()
+                return
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(work)(call)
