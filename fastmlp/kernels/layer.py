@@ -10,8 +10,15 @@ import numpy as np
 
 from fastmlp.kernels.epoch import epoch_at, rows_of
 from fastmlp.kernels.piece import piece
-from fastmlp.kernels.product import PRODUCT, add_transposed_product, product, product_with_gate
+from fastmlp.kernels.product import (
+    PRODUCT,
+    TRANSPOSED_PRODUCT,
+    add_transposed_product,
+    product,
+    product_with_gate,
+)
 from fastmlp.kernels.simd.reductions import (
+    outer_product,
     row_dots,
     square_of_row,
     transpose_panel,
@@ -33,7 +40,7 @@ def layer_record(kind):
     a_in, a : a⁽ˡ⁻¹⁾ and a⁽ˡ⁾, in blocks of rows
     delta_in, delta : δ⁽ˡ⁻¹⁾ and δ⁽ˡ⁾, in blocks of rows
     W, b : weights and bias; the last layer's weights are one row
-    Wt, copies : Wᵀ, and whether it is a copy; for the last layer, it is W itself
+    Wt, copies : Wᵀ, a copy of W, and whether there is one
     zeros : a row of zeros, for sums to start from
     dW, db : where gradients go: a unit's room, or the buffer of all gradients
     logits : z⁽ᴸ⁾ of the last layer, by row of the minibatch, or of a thread's block
@@ -90,7 +97,15 @@ def backward(layer, at, first, rows, batch):
     )
 
 
-@piece(PRODUCT)
+@piece()
+def backward_from_output(layer, at, first, rows, batch):
+    """δ⁽ᴸ⁻¹⁾ = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾) from the last layer (N8): one output, an outer product."""
+    delta, delta_in = listed(layer.output_delta, first, rows), part(layer.delta_in, at, 0, rows)
+    gate = part(layer.gate, at, 0, rows)
+    outer_product(delta_in, delta, whole(layer.W), gate, layer.ending)
+
+
+@piece(TRANSPOSED_PRODUCT)
 def gradient(layer, at, first, rows, batch):
     """∂ℒ/∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ (N9), for the rows first … of W, over all rows of the minibatch."""
     epoch = epoch_at(layer.epoch)
@@ -107,7 +122,7 @@ def gradient(layer, at, first, rows, batch):
             add_transposed_product(dW, a, delta, dW, layer.n_out)
 
 
-@piece(PRODUCT)
+@piece(TRANSPOSED_PRODUCT)
 def gradient_of_block(layer, at, first, rows, batch):
     """∂ℒ/∂W⁽ˡ⁾ and ∂ℒ/∂b⁽ˡ⁾ over one block of rows (N9), into a room of the block's own."""
     a, delta = part(layer.a_in, at, 0, rows), part(layer.delta, at, 0, rows)

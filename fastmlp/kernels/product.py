@@ -23,96 +23,95 @@ from fastmlp.runtime.jit import kernel
 _N_ADDRESSES = len(OPERAND_TYPES) - 1
 
 
-@intrinsic
-def _write_product(typingctx, real, operands, floor):
+@intrinsic(prefer_literal=True)
+def _write_product(typingctx, real, by_columns, operands, floor):
     """Write the product here; real : a number of the type, operands : see `tile.Operands`."""
 
     def codegen(context, builder, signature, args):
-        addresses = cgutils.unpack_tuple(builder, args[1], _N_ADDRESSES)
-        emit_product(real, builder, *addresses, args[2])
+        addresses = cgutils.unpack_tuple(builder, args[2], _N_ADDRESSES)
+        emit_product(real, bool(by_columns.literal_value), builder, *addresses, args[3])
         return context.get_dummy_value()
 
-    return types.void(real, operands, types.float64), codegen
+    return types.void(real, by_columns, operands, types.float64), codegen
 
 
-def _function(kind):
+def _function(kind, by_columns):
     """The product's function for one type of numbers, to be called by address."""
     zero = np.dtype(kind).type(0)
+    transposed = int(by_columns)
 
     def product_function(
-        sixes, fours, ones, vectors, shared, a, a_row, a_step, length, a_jump, b, b_panel, c,
-        c_panel, start, start_row, start_panel, gate, ending, floor,
+        sixes, fours, ones, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start, start_row,
+        start_panel, gate, ending, floor,
     ):  # fmt: skip
         operands = (
-            sixes, fours, ones, vectors, shared, a, a_row, a_step, length, a_jump, b, b_panel, c,
-            c_panel, start, start_row, start_panel, gate, ending,
+            sixes, fours, ones, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start,
+            start_row, start_panel, gate, ending,
         )  # fmt: skip
-        _write_product(zero, operands, floor)
+        _write_product(zero, transposed, operands, floor)
 
-    product_function.__qualname__ = f"product_{kind}"
+    product_function.__qualname__ = _name(kind, by_columns)
     return product_function
 
 
-#: The product's function, by type of numbers.
-PRODUCT = {
-    kind: Symbol(
-        f"fastmlp_product_{kind}",
-        _function(kind),
-        types.void(*[types.int64] * _N_ADDRESSES, types.float64),
-    )
-    for kind in ("float32", "float64")
-}
+def _name(kind, by_columns):
+    return f"fastmlp_{'transposed_' * by_columns}product_{kind}"
+
+
+def _symbols(by_columns):
+    signature = types.void(*[types.int64] * _N_ADDRESSES, types.float64)
+    return {
+        kind: Symbol(_name(kind, by_columns), _function(kind, by_columns), signature)
+        for kind in ("float32", "float64")
+    }
+
+
+#: The product's function by type of numbers, for A by rows and for A by columns.
+PRODUCT, TRANSPOSED_PRODUCT = _symbols(False), _symbols(True)
 
 _tiles = kernel(row_tiles)
 
 
-@intrinsic
-def _call(typingctx, tiles, c, a, a_by, b, start, gate, numbers, floor):
+@intrinsic(prefer_literal=True)
+def _call(typingctx, tiles, by_columns, c, a, b, start, gate, numbers, floor):
     """Call the product's function.
 
-    tiles : from `row_tiles`; a_by : whether A is taken by columns; numbers : columns of C, length
-    of the shared dimension, ending; the rest as in `product`.
+    tiles : from `row_tiles`; by_columns : 1 takes A by columns, else 0; numbers : columns of C,
+    length of the shared dimension, ending; the rest as in `product`.
     """
     real = c.dtype
+    name = _name(real.name, bool(by_columns.literal_value))
 
     def codegen(context, builder, signature, args):
-        def opened(kind, value):
-            return make_array(kind)(context, builder, value)
+        def opened(position, kind):
+            return make_array(kind)(context, builder, args[position])
 
-        def distance(array, axis):
-            stride = builder.extract_value(array.strides, axis)
+        def panel(array):
+            stride = builder.extract_value(array.strides, 0)
             return builder.sdiv(stride, I64(real.bitwidth // 8))
 
         def address(array):
             return builder.ptrtoint(array.data, I64)
 
-        arrays = [opened(kind, args[k]) for k, kind in ((1, c), (2, a), (4, b), (5, start))]
-        to, left, right, origin = arrays
-        gate_address = address(opened(gate, args[6]))
+        to, left, right, origin = (
+            opened(k, kind) for k, kind in ((2, c), (3, a), (4, b), (5, start))
+        )
         columns, shared, ending = cgutils.unpack_tuple(builder, args[7], 3)
         width = lanes(real)
         vectors = builder.sdiv(builder.add(columns, I64(width - 1)), I64(width))
-        by_columns = args[3]
-        row = distance(left, 1)
-        a_row = builder.select(by_columns, I64(1), row)
-        a_step = builder.select(by_columns, row, I64(1))
-        length = builder.select(by_columns, shared, I64(PANEL))
         # A row of one number to start from is one row for all.
         one_row = builder.icmp_signed("==", builder.extract_value(origin.shape, 1), I64(1))
-        start_row = builder.select(one_row, I64(0), I64(PANEL))
         values = [
-            *cgutils.unpack_tuple(builder, args[0], 3), vectors, shared, address(left), a_row,
-            a_step, length, distance(left, 0), address(right), distance(right, 0), address(to),
-            distance(to, 0), address(origin), start_row, distance(origin, 0), gate_address, ending,
-            args[8],
+            *cgutils.unpack_tuple(builder, args[0], 3), vectors, shared, address(left),
+            panel(left), address(right), panel(right), address(to), panel(to), address(origin),
+            builder.select(one_row, I64(0), I64(PANEL)), panel(origin), address(opened(6, gate)),
+            ending, args[8],
         ]  # fmt: skip
-        name = PRODUCT[real.name].name
-        function = declare(builder.module, name, ir.VoidType(), OPERAND_TYPES)
-        builder.call(function, values)
+        builder.call(declare(builder.module, name, ir.VoidType(), OPERAND_TYPES), values)
         return context.get_dummy_value()
 
     return types.void(
-        tiles, c, a, types.boolean, b, start, gate, types.UniTuple(types.int64, 3), types.float64
+        tiles, by_columns, c, a, b, start, gate, types.UniTuple(types.int64, 3), types.float64
     ), codegen
 
 
@@ -135,7 +134,7 @@ def product(c, a, b, start, shape, floor):
     floor : float64
         Lower bound of C: 0 is relu, −∞ none.
     """
-    _call(_tiles(c.shape[1]), c, a, False, b, start, c, (shape[0], shape[1], PLAIN), floor)
+    _call(_tiles(c.shape[1]), 0, c, a, b, start, c, (shape[0], shape[1], PLAIN), floor)
 
 
 @kernel
@@ -144,7 +143,7 @@ def product_with_gate(c, a, b, start, shape, gate, ending):
 
     gate : laid out as C, and may be C; ending : GATED or TIMES, see `tile`; the rest as `product`.
     """
-    _call(_tiles(c.shape[1]), c, a, False, b, start, gate, (shape[0], shape[1], ending), -np.inf)
+    _call(_tiles(c.shape[1]), 0, c, a, b, start, gate, (shape[0], shape[1], ending), -np.inf)
 
 
 @kernel
@@ -171,6 +170,6 @@ def add_transposed_product(c, a, b, start, columns):
         from_row = low if start.shape[1] > 1 else 0
         origin = start[:, from_row : from_row + min(rows, start.shape[1])]
         _call(
-            _tiles(rows), part, a[panel : panel + 1], True, b, origin, part,
+            _tiles(rows), 1, part, a[panel : panel + 1], b, origin, part,
             (columns, b.shape[1], PLAIN), -np.inf,
         )  # fmt: skip

@@ -324,17 +324,13 @@ class _Training:
         )  # fmt: skip
 
     def _backward_fields(self, layer: int) -> dict[str, Any]:
-        net, last = self.net, layer == self.net.last
+        net = self.net
         fields: dict[str, Any] = self._gradient_fields(layer)
-        if last:
-            fields["delta"] = _column("output_delta", net.dtype, block=self.plan.block_rows)
         if layer == 0:
             return fields
         copy = net.layout.copies[layer]
         fields["delta_in"] = net.rows.matrix("deltas", layer)
-        fields["Wt"] = (
-            net.weights(layer) if copy is None else copy.fields("copies", net.dtype)
-        )
+        fields["Wt"] = {} if copy is None else copy.fields("copies", net.dtype)
         fields["copies"] = copy is not None
         ending = net.activation(layer - 1).ending
         fields["ending"] = ending
@@ -363,7 +359,8 @@ class _Training:
         net, plan = self.net, self.plan
         steps = [*net.forward_steps(self.records), Step(loss.output_delta, self.output)]
         for layer in range(net.last, 0, -1):
-            steps.append(Step(dense.backward, self.records[layer]))
+            piece = dense.backward_from_output if layer == net.last else dense.backward
+            steps.append(Step(piece, self.records[layer]))
             derivative = net.activation(layer - 1).multiply_derivative
             if derivative is not None:
                 steps.append(Step(derivative, net.inner(self.records[layer - 1])))

@@ -95,7 +95,8 @@ def sums_by_block(network: Network, batch_size: int) -> bool:
     """
     gradients = sum(padded(n_in) * padded(n_out) for n_in, n_out in network.shapes()[:-1])
     moved = batch_size * (2 * sum(map(padded, network.widths[1:-1])) + padded(network.widths[0]))
-    return network.n_layers > 1 and 2 * gradients * _blocks_of_gradient(batch_size) <= moved
+    n_blocks = _blocks_of_gradient(batch_size)
+    return network.n_layers > 1 and n_blocks > 1 and 2 * gradients * n_blocks <= moved
 
 
 def plan_training(

@@ -8,14 +8,16 @@ addresses (`Ref`), kept, and bound to addresses for each use: one array copied, 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastmlp.kernels.piece import Piece
 from fastmlp.runtime.compiling import compile_now
-from fastmlp.runtime.driver import SEGMENT, STEP, UNIT
+from fastmlp.runtime.driver import PHASE, SEGMENT, STEP, UNIT
 
 _WORD = 8
 
@@ -69,11 +71,11 @@ class Program:
 
     Attributes
     ----------
-    n_units : int
-        Units of each minibatch.
+    sizes : dict
+        Fields of a call (`runtime.driver.CALL`) beside the addresses of the tables.
     """
 
-    n_units: int
+    sizes: dict[str, int]
     _words: np.ndarray
     _places: np.ndarray
     _names: np.ndarray
@@ -83,32 +85,29 @@ class Program:
     def bind(self, values: dict[str, int]) -> Bound:
         """Put numbers in place of the names."""
         words = self._words.copy()
-        known = np.array(
-            [words.ctypes.data, *(values[name] for name in self._names_of_values)], np.int64
-        )
+        here = words.ctypes.data
+        known = np.array([here, *(values[name] for name in self._names_of_values)], np.int64)
         words[self._places] += known[self._names]
-        return Bound(self, words)
+        return Bound(self, words, here)
 
 
-#: The name of the program's own memory.
+#: The name of the program's own memory, and of the tables in it.
 _HERE = "program"
+_TABLES = ("phases", "units", "segments", "steps")
 
 
 class Bound:
     """A program whose numbers are all known; it owns the memory that its records lie in."""
 
-    def __init__(self, program: Program, words: np.ndarray) -> None:
-        self.n_units = program.n_units
+    def __init__(self, program: Program, words: np.ndarray, here: int) -> None:
         self.words, self._starts = words, program._starts
+        #: Of a call, as `Call` takes them.
+        self.fields = {name: here + program._starts[name] for name in _TABLES} | program.sizes
 
-    def address(self, what: str) -> int:
-        """Address of "units", "segments" or "steps"."""
-        return int(self.words.ctypes.data) + self._starts[what]
-
-    def record(self, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-        """A named record, to be read and written."""
-        start = self._starts[name]
-        return self.words.view(np.uint8)[start : start + dtype.itemsize].view(dtype)[0:1]
+    def write(self, name: str, values: Sequence[int]) -> None:
+        """Write the first fields of a named record, which are integers."""
+        start = self._starts[name] // _WORD
+        self.words[start : start + len(values)] = values
 
 
 class Writer:
@@ -151,11 +150,11 @@ class Writer:
         Parameters
         ----------
         phases : list of lists of units, which are lists of segments
-            Units of a phase begin when all earlier phases are done.
+            What each minibatch goes through.
         waits : bool
-            Whether a minibatch begins only when the one before is done.
+            Whether a phase begins only when all before it is done.
         """
-        units, segments, steps, done = [], [], [], 0
+        units, segments, steps, ends = [], [], [], [0]
         places: dict[tuple[int, ...], tuple[int, int]] = {}
         for phase in phases:
             for unit in phase:
@@ -166,8 +165,8 @@ class Writer:
                         places[key] = len(steps), len(steps) + len(part.steps)
                         steps += part.steps
                     segments.append((part, places[key]))
-                units.append((done if waits else -1, first, len(segments)))
-            done += len(phase)
+                units.append((first, len(segments)))
+            ends.append(len(units))
         compile_steps(steps)
         for step in steps:
             self.record(step.record)
@@ -197,8 +196,11 @@ class Writer:
                 for part, (low, high) in segments
             ],
             "units": [
-                (UNIT, dict(zip(("before", "segment", "end_segment"), unit, strict=True)))
-                for unit in units
+                (UNIT, dict(zip(("segment", "end_segment"), unit, strict=True))) for unit in units
+            ],
+            "phases": [
+                (PHASE, dict(zip(("unit", "end_unit"), phase, strict=True)))
+                for phase in pairwise(ends)
             ],
         }
         for name, rows in tables.items():
@@ -209,7 +211,7 @@ class Writer:
         number = {name: k for k, name in enumerate(names)}
         starts = {name: start for name, start in self._starts.items() if isinstance(name, str)}
         return Program(
-            len(units),
+            {"n_phases": len(phases), "n_units": len(units), "waits": int(waits)},
             np.array(self._words, np.int64),
             np.array([place for place, _, _ in self._refs], np.int64),
             np.array([number[name] for _, name, _ in self._refs], np.int64),

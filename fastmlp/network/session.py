@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels.epoch import EPOCH
 from fastmlp.network import plan as plans
 from fastmlp.network.layers import Update, prediction_program, training_program
 from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of, padded
@@ -410,14 +409,10 @@ class Session:
         counts: int, stoppable: bool,
     ) -> None:  # fmt: skip
         """Run some minibatches, which count as so many updates; `_settle` comes after it."""
-        bound = training.bound
         self._call = Call(
-            training.memory, n_threads, units=bound.address("units"),
-            segments=bound.address("segments"), steps=bound.address("steps"), batches=batches,
-            n_units=bound.n_units, n_batches=len(batches), n_rows=n_rows,
-            batch_size=training.plan.batch_size,
+            training.memory, n_threads, batches, **training.bound.fields, n_rows=n_rows,
+            batch_size=training.plan.batch_size, counts=counts,
         )  # fmt: skip
-        self._call.counts = counts
         self._call.run(stoppable=stoppable)
 
     def end_training(self) -> None:
@@ -488,16 +483,14 @@ class Session:
         bound = program.bind(
             {**_NOT_FOR_PREDICTIONS, **_addresses(memory), **rows.values_of_refs()}
         )
-        epoch = bound.record("epoch", EPOCH)
-        epoch["n_rows"], epoch["batch_size"], epoch["block_rows"] = n, block, block
+        address = 0
         if order is not None:
             memory["order"] = order = _checked_order(order, rows)
-            epoch["order"]["int64"] = order.ctypes.data
+            address = order.ctypes.data
+        bound.write("epoch", (address, n, block, block))
         call = Call(
-            (memory, bound.words, rows.memory()), n_threads, units=bound.address("units"),
-            segments=bound.address("segments"), steps=bound.address("steps"),
-            batches=np.arange(n_blocks), n_units=1, n_batches=n_blocks, n_rows=n, batch_size=block,
-            slots=n_threads,
+            (memory, bound.words, rows.memory()), n_threads, np.arange(n_blocks),
+            **bound.fields, n_rows=n, batch_size=block, slots=n_threads,
         )  # fmt: skip
         work = n * self.network.multiply_adds
         try:
@@ -524,13 +517,9 @@ def _set_epoch(
 ) -> None:
     """Tell the pieces about the minibatches that come."""
     training.memory.update(order=order, rates=rates, scales=scales, losses=losses)
-    epoch = training.bound.record("epoch", EPOCH)
-    epoch["order"]["int64"] = order.ctypes.data
-    epoch["n_rows"] = len(order)
-    epoch["batch_size"] = training.plan.batch_size
-    epoch["block_rows"] = training.plan.block_rows
-    for name, array in (("rates", rates), ("scales", scales), ("losses", losses)):
-        epoch[name]["float64"] = array.ctypes.data
+    sizes = len(order), training.plan.batch_size, training.plan.block_rows
+    addresses = (array.ctypes.data for array in (rates, scales, losses))
+    training.bound.write("epoch", (order.ctypes.data, *sizes, *addresses))
 
 
 def _checked_order(order: np.ndarray, rows: Rows) -> np.ndarray:

@@ -23,20 +23,24 @@ class Call:
         thread that works for this call holds the call, and the call holds the memory.
     n_threads : int
         Most threads that take part.
-    **fields
-        Of `driver.CALL`; arrays stand for their addresses.
+    batches : ndarray of int64
+        Numbers of the minibatches to go through.
+    counts : int, default=0
+        Updates that it makes, for its maker to count.
+    **fields : int
+        The other fields of `driver.CALL`.
     """
 
-    def __init__(self, memory: Any, n_threads: int, **fields: Any) -> None:
-        self._memory = (memory, fields)
-        self._n_threads = n_threads
-        self.counts = 0  # updates that it makes
-        self.control = new_control()
-        self._record = np.zeros((), CALL)
-        for name, value in fields.items():
-            self._record[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
-        self._record["control"] = self.control.ctypes.data
-        self.n_tasks = int(self._record["n_units"] * self._record["n_batches"])
+    def __init__(
+        self, memory: Any, n_threads: int, batches: np.ndarray, *, counts: int = 0, **fields: int
+    ) -> None:
+        self._memory = (memory, batches)
+        self._n_threads, self.counts = n_threads, counts
+        self.n_tasks = fields["n_units"] * len(batches)
+        self.control = new_control(fields["n_units"])
+        fields["control"], fields["n_threads"] = self.control.ctypes.data, n_threads
+        fields["batches"], fields["n_batches"] = batches.ctypes.data, len(batches)
+        self._record = np.array([fields.get(name, 0) for name in CALL.names or ()], np.int64)
 
     def run(self, *, stoppable: bool = False) -> None:
         """Do the work.

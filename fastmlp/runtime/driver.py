@@ -2,7 +2,8 @@
 
 A call goes through its minibatches. Each has the same units of work, in phases:
 
-    unit      what one thread takes at a time: some segments; it begins when `before` are done
+    phase     units that may be done side by side
+    unit      what one thread takes at a time: some segments
     segment   rows begin … end of the minibatch, or of a matrix, in blocks that stay in cache
     step      a compiled piece and the record that it works on
 
@@ -19,14 +20,16 @@ from numba import from_dtype, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import tasks
-from fastmlp.runtime.jit import by_address
+from fastmlp.runtime.jit import by_address, kernel
 from fastmlp.runtime.records import I64, record_at
 
 STEP = np.dtype([("piece", np.int64), ("record", np.int64)])
 
-#: before : tasks of the minibatch that come first; −1: nothing needs to be done before
+#: unit, end_unit : its units, which begin when all units before them are done
+PHASE = np.dtype([("unit", np.int64), ("end_unit", np.int64)])
+
 #: segment, end_segment : its segments
-UNIT = np.dtype([("before", np.int64), ("segment", np.int64), ("end_segment", np.int64)])
+UNIT = np.dtype([("segment", np.int64), ("end_segment", np.int64)])
 
 #: step, end_step : what is done with each block
 #: begin, end, block : rows, and how many of them a block has
@@ -40,23 +43,26 @@ SEGMENT = np.dtype(
 )
 
 #: control : address of the counters, see `tasks`
-#: units, segments, steps, batches : addresses of arrays of the records above, and of the numbers
-#:     (int64) of the minibatches to go through
-#: n_units, n_batches : how many
+#: phases, units, segments, steps, batches : addresses of arrays of the records above, and of the
+#:     numbers (int64) of the minibatches to go through
+#: n_phases, n_units, n_batches, n_threads : how many
+#: waits : whether a phase waits for the one before; those of a prediction need not
 #: n_rows, batch_size : of the data
 #: slots : 0, or threads that have a block of buffers each, which steps then work in
 CALL = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "control", "units", "segments", "steps", "batches", "n_units", "n_batches", "n_rows",
-            "batch_size", "slots",
+            "control", "phases", "units", "segments", "steps", "batches", "n_phases", "n_units",
+            "n_batches", "n_threads", "waits", "n_rows", "batch_size", "slots",
         )
     ]
 )  # fmt: skip
 
-_unit_at, _segment_at, _step_at = record_at(UNIT), record_at(SEGMENT), record_at(STEP)
-_UNIT_SIZE, _SEGMENT_SIZE, _STEP_SIZE = UNIT.itemsize, SEGMENT.itemsize, STEP.itemsize
+_phase_at, _unit_at = record_at(PHASE), record_at(UNIT)
+_segment_at, _step_at = record_at(SEGMENT), record_at(STEP)
+_PHASE_SIZE, _UNIT_SIZE = PHASE.itemsize, UNIT.itemsize
+_SEGMENT_SIZE, _STEP_SIZE = SEGMENT.itemsize, STEP.itemsize
 
 
 @intrinsic
@@ -81,41 +87,51 @@ def _run(typingctx, piece, record, at, first, rows, batch):
     return types.void(*[types.int64] * 6), codegen
 
 
+@kernel
+def _do(call, thread, unit, batch):
+    """All steps of a unit for one minibatch."""
+    for number in range(unit.segment, unit.end_segment):
+        segment = _segment_at(call.segments + number * _SEGMENT_SIZE)
+        end = segment.end
+        if segment.of_rows:
+            end = min(end, call.n_rows - batch * call.batch_size)
+        at = thread if call.slots > 0 else segment.at
+        for first in range(segment.begin, end, segment.block):
+            if tasks.stopped(call.control):
+                return
+            rows = min(segment.block, end - first)
+            for k in range(segment.step, segment.end_step):
+                step = _step_at(call.steps + k * _STEP_SIZE)
+                _run(step.piece, step.record, at, first, rows, batch)
+            at += segment.at_step
+
+
 def work(call):
     """Do the work of a call together with every other thread that is in it."""
-    control, n_units = call.control, call.n_units
-    n_tasks = n_units * call.n_batches
+    control = call.control
     thread = tasks.enter(control)
-    if call.slots > 0 and thread >= call.slots:
-        tasks.leave(control)
-        return
+    patient = tasks.patience(control) > 0
     began = on_core = np.int64(0)
-    while True:
-        if tasks.patience(control) > 0:
-            began, on_core = tasks.give_way(began, on_core)
-        task = tasks.claim(control)
-        if task >= n_tasks:
+    number = np.int64(0)
+    while number < call.n_batches and (call.slots == 0 or thread < call.slots):
+        if tasks.stopped(control):
             break
-        unit = _unit_at(call.units + task % n_units * _UNIT_SIZE)
-        batch = _number_at(call.batches + task // n_units * 8)
-        if unit.before >= 0:
-            tasks.wait_for(control, task // n_units * n_units + unit.before)
-        for number in range(unit.segment, unit.end_segment):
-            segment = _segment_at(call.segments + number * _SEGMENT_SIZE)
-            end = segment.end
-            if segment.of_rows:
-                end = min(end, call.n_rows - batch * call.batch_size)
-            at = thread if call.slots > 0 else segment.at
-            for first in range(segment.begin, end, segment.block):
-                if tasks.stopped(control):
-                    break
-                rows = min(segment.block, end - first)
-                for k in range(segment.step, segment.end_step):
-                    step = _step_at(call.steps + k * _STEP_SIZE)
-                    _run(step.piece, step.record, at, first, rows, batch)
-                at += segment.at_step
-        tasks.finish(control)
-    tasks.wait_for(control, n_tasks)
+        batch = _number_at(call.batches + number * 8)
+        for k in range(call.n_phases):
+            phase = _phase_at(call.phases + k * _PHASE_SIZE)
+            n_units = phase.end_unit - phase.unit
+            for shift in range(n_units):
+                if patient:
+                    began, on_core = tasks.give_way(began, on_core)
+                unit = phase.unit + (thread * n_units // call.n_threads + shift) % n_units
+                if tasks.claim(control, unit, number):
+                    if call.waits:
+                        tasks.wait_for(control, number * call.n_units + phase.unit)
+                    _do(call, thread, _unit_at(call.units + unit * _UNIT_SIZE), batch)
+                    tasks.finish(control)
+        # Who comes late goes on where the others are.
+        number = max(number + 1, tasks.done(control) // call.n_units)
+    tasks.wait_for(control, call.n_units * call.n_batches)
     tasks.leave(control)
 
 

@@ -1,13 +1,16 @@
-"""How threads share a call: tasks claimed by an atomic counter, and a barrier of counts.
+"""How threads share a call: units that each claims for itself, and a barrier of counts.
 
-Every thread that enters a call claims the next task until none is left. Tasks are numbered in the
-order of the phases, and a phase begins when all earlier tasks are done:
+A call goes through minibatches, a minibatch through phases, a phase has units of work. Every thread
+that is in the call goes the same way, and does what no other one has claimed:
 
-    next ──►  | rows 0 | rows 1 | weights 0 | weights 1 | rows 0 | …
-                 phase 0            phase 2               phase 3
+    minibatch 0                            minibatch 1
+    | rows 0 | rows 1 | weights 0 | weights 1 | rows 0 | …
+      phase 0            phase 1
 
-A thread waits only for tasks that running threads have claimed. So any number of threads, one
-included, finishes the work, however the iterations of a parallel loop are given to threads.
+A phase begins when all units before it are done. A thread waits only for units that running threads
+have claimed. So any number of threads, one included, finishes the work, however the iterations of a
+parallel loop are given to threads. Each thread tries units of its own first: what they work on is
+then still in the cache of its core.
 
 A wait spins for a moment (a phase of a small minibatch lasts microseconds) and then yields its
 time slice, so that oversubscribed machines make progress.
@@ -29,12 +32,10 @@ from fastmlp.runtime.records import I64
 I32 = ir.IntType(32)
 
 #: Positions in the control array, each in a cache line of its own.
-NEXT, DONE, INSIDE, LEFT = 0, 16, 32, 48
-#: Nanoseconds that a waiting thread spins before it yields, or 0: it yields soon, and gives no way.
-#: Set before the call; in the cache line of NEXT, which each thread has just fetched.
-PATIENCE = 1
-CONTROL_SIZE = 64
-#: More tasks than any call has: counters that are set to it end the call.
+DONE, INSIDE, LEFT, PATIENCE = 0, 16, 32, 48
+#: From here on, minibatches that have been claimed of each unit, each in a cache line of its own.
+CLAIMED, CLAIM_SIZE = 64, 8
+#: More units than any call has: a count that is set to it ends the call.
 STOPPED = 1 << 62
 _SPINS, _SPINS_BETWEEN_CLOCKS = 2000, 50
 
@@ -52,6 +53,18 @@ def _add(typingctx, address, amount):
         return builder.atomic_rmw("add", pointer, args[1], "acq_rel")
 
     return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _exchange(typingctx, address, expected, new):
+    """Atomic compare-and-swap on an int64; whether it was as expected."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], I64.as_pointer())
+        result = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(result, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -121,17 +134,17 @@ def _clock(name):
 _now, _time_on_core = _clock("CLOCK_MONOTONIC"), _clock("CLOCK_THREAD_CPUTIME_ID")
 
 
-def new_control() -> np.ndarray:
-    """Counters of a call that has not begun."""
-    return np.zeros(CONTROL_SIZE, np.int64)
+def new_control(n_units: int) -> np.ndarray:
+    """Counters of a call that has not begun, with so many units a minibatch."""
+    return np.zeros(CLAIMED + n_units * CLAIM_SIZE, np.int64)
 
 
 def stop(control: np.ndarray) -> None:
     """Have every thread leave the call soon, whatever is left to do; called from Python.
 
-    No task is claimed and none waited for from here on. What the call writes is then of no use.
+    No unit is begun and none waited for from here on. What the call writes is then of no use.
     """
-    control[NEXT] = control[DONE] = STOPPED
+    control[DONE] = STOPPED
 
 
 @kernel
@@ -141,15 +154,22 @@ def stopped(control):
 
 
 @kernel
-def claim(control):
-    """Number of the next task (int64)."""
-    return _add(control + 8 * NEXT, 1)
+def claim(control, unit, number):
+    """Whether a unit of the minibatch of this number is the caller's to do."""
+    address = control + 8 * (CLAIMED + unit * CLAIM_SIZE)
+    return _load(address) == number and _exchange(address, number, number + 1)
 
 
 @kernel
 def finish(control):
-    """Count one claimed task as done."""
+    """Count one claimed unit as done."""
     _add(control + 8 * DONE, 1)
+
+
+@kernel
+def done(control):
+    """Units that are done."""
+    return _load(control + 8 * DONE)
 
 
 @kernel
@@ -166,7 +186,7 @@ def leave(control):
 
 @kernel
 def give_way(began, on_core):
-    """Yield where the time slice of this thread is nearly over; called without a task.
+    """Yield where the time slice of this thread is nearly over; called without a unit.
 
     began, on_core : int64, when the slice began, and this thread's time on its core then; 0 at
     first. Returns both for the next call.
@@ -182,18 +202,18 @@ def give_way(began, on_core):
 
 
 @kernel
-def wait_for(control, tasks):
-    """Return when `tasks` tasks are done."""
+def wait_for(control, units):
+    """Return when `units` units are done."""
     address = control + 8 * DONE
     spins = 0
     while spins < _SPINS:
-        if _load(address) >= tasks:
+        if _load(address) >= units:
             return
         _pause()
         spins += 1
     patience = _load(control + 8 * PATIENCE)
     began = _now()
-    while _load(address) < tasks:
+    while _load(address) < units:
         if patience > 0 and _now() - began < patience:
             for _ in range(_SPINS_BETWEEN_CLOCKS):
                 _pause()

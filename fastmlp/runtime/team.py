@@ -33,9 +33,14 @@ from fastmlp.runtime.numba_internals import (
 )
 from fastmlp.runtime.records import I64
 
+_TYPES_OF_SHARE = types.int64, types.int64, types.int64
+
 _forked_from_parallel = False
 _holds_compiler = False
 _one_at_a_time = threading.Lock()
+
+#: A call through ctypes leaves the GIL to others meanwhile.
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 @intrinsic
@@ -111,7 +116,7 @@ def run(call: Any, n_threads: int) -> None:
     work = driver.address()
     n_threads = min(n_threads, int(numba.config.NUMBA_NUM_THREADS))
     if n_threads > 1 and not _forked_from_parallel:
-        compile_apart(_share, (types.int64, types.int64, types.int64))
+        compile_apart(_share, _TYPES_OF_SHARE)
         if numba.threading_layer() != "workqueue":
             _share(work, call, n_threads)
             return
@@ -122,4 +127,4 @@ def run(call: Any, n_threads: int) -> None:
                 finally:
                     _one_at_a_time.release()
                 return
-    ctypes.CFUNCTYPE(None, ctypes.c_int64)(work)(call)
+    _WORK(work)(call)

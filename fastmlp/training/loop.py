@@ -57,6 +57,9 @@ class FitResult:
     state: State | None = None
 
 
+_TYPES_OF_PERMUTE = types.int64[::1], types.int64, types.int64
+
+
 def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
     """Permute the rows' order in place, with the draws of scikit-learn's shuffle of that order.
 
@@ -69,7 +72,7 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
         return
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
-    compile_apart(permute, (types.int64[::1], types.int64, types.int64))
+    compile_apart(permute, _TYPES_OF_PERMUTE)
     with bits.lock:
         permute(order, function, state)
 

@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from fastmlp.kernels.simd.tile import GATED, TIMES
 from fastmlp.kernels.simd.vector import (
     I64,
     PANEL,
@@ -88,6 +89,67 @@ def square_of_row(typingctx, a, row):
         return total if real.bitwidth == 64 else builder.fpext(total, ir.DoubleType())
 
     return types.float64(a, types.int64), codegen
+
+
+def _emit_outer_panel(real, b, c, weights, row, gate, rows, ending):
+    zero = Vector.constant(b, 0.0, real)
+    places = [I64(j * lanes(real)) for j in range(PANEL // lanes(real))]
+    factors = [Vector.load(b, b.gep(row, [place]), real) for place in places]
+
+    def each_row(end):
+        with Loop(b, rows) as r:
+            weight = Vector.broadcast(b, b.load(b.gep(weights, [r.index])), real)
+            at = b.mul(r.index, I64(PANEL))
+            for place, factor in zip(places, factors, strict=True):
+                to = b.add(at, place)
+                # A sum that starts from 0, as those of the products: −0 becomes 0.
+                x = end(weight.times_plus(factor, zero), b.gep(gate, [to]))
+                x.store(b.gep(c, [to]))
+
+    def gated(x, place):
+        return zero.where(Vector.load(b, place, real).compare("==", 0.0), x)
+
+    with b.if_else(b.icmp_signed("==", ending, I64(GATED))) as (then, other):
+        with then:
+            each_row(gated)
+        with other, b.if_else(b.icmp_signed("==", ending, I64(TIMES))) as (times, plain):
+            with times:
+                each_row(lambda x, place: x * Vector.load(b, place, real))
+            with plain:
+                each_row(lambda x, place: x)
+
+
+@intrinsic
+def outer_product(typingctx, c, weights, w, gate, ending):
+    """c[r] = weights[r] · w, and then as the ending of a product says: δ from the last layer (N8).
+
+    Parameters
+    ----------
+    c : (panels, rows, PANEL)
+        Written.
+    weights : (rows,)
+    w : (panels, 1, PANEL)
+    gate : (panels, rows, PANEL)
+        May be c.
+    ending : int64
+        PLAIN, GATED or TIMES; see `tile`.
+    """
+    real = c.dtype
+
+    def codegen(context, builder, signature, args):
+        to, factors, row, other = _opened(context, builder, [c, weights, w, gate], args[:4])
+        with Loop(builder, builder.extract_value(to.shape, 0)) as panel:
+
+            def at(view):
+                shift = builder.mul(panel.index, _distance(builder, view, 0, real))
+                return builder.gep(view.data, [shift])
+
+            rows = builder.extract_value(to.shape, 1)
+            values = [at(to), factors.data, at(row), at(other), rows, args[4]]
+            _call(builder, "outer_panel", real, _emit_outer_panel, values)
+        return context.get_dummy_value()
+
+    return types.void(c, weights, w, gate, types.int64), codegen
 
 
 def _emit_add_row(real, b, y, y_panel, x, x_panel, panels, factor):

@@ -25,6 +25,9 @@ from fastmlp.runtime.cpu import TILE_VECTORS
 #: one single row (three, if there are fewer than four), and no row is computed twice.
 TILE_ROWS = (6, 4, 1)
 
+#: Steps of the shared dimension that are written one after another; a divisor of `PANEL`.
+_UNROLLED = 4
+
 #: What happens to the results: nothing; 0 where the gate is 0 (relu′); times the gate (any g′).
 PLAIN, GATED, TIMES = range(3)
 
@@ -49,10 +52,9 @@ class Operands(NamedTuple):
     sixes, fours, ones : tiles of `TILE_ROWS` rows
     vectors : vectors of a row of C that are computed
     shared : length of the shared dimension
-    a, a_row, a_step : A, distance of its rows, and of neighbours along the shared dimension
-    length, a_jump : after so many of them, the next one is a_jump from the first
-    b, b_panel : B, whose rows are the shared dimension, `PANEL` apart; distance of its panels
-    c, c_panel : C (written) and distance of its panels; rows are `PANEL` apart
+    a, a_panel : A, and distance of its panels
+    b, b_panel : B, whose rows are the shared dimension, and distance of its panels
+    c, c_panel : C (written) and distance of its panels
     start, start_row, start_panel : what the sums start from; distance 0 is one row for all
     gate, ending : an array laid out as C, and what it is for (PLAIN, GATED, TIMES)
     floor : lower bound of the results; −∞ is none
@@ -64,10 +66,7 @@ class Operands(NamedTuple):
     vectors: ir.Value
     shared: ir.Value
     a: ir.Value
-    a_row: ir.Value
-    a_step: ir.Value
-    length: ir.Value
-    a_jump: ir.Value
+    a_panel: ir.Value
     b: ir.Value
     b_panel: ir.Value
     c: ir.Value
@@ -118,46 +117,82 @@ def _end(b, results, places, p, real):
                 store(x * gate for x, gate in zip(results, gates(), strict=True))
 
 
-def _emit_tiles(b, real, n_rows, count, row, columns, p):
+def _accumulate(b, real, by_columns, count, sums, a, b_at, beside):
+    """sums += A·B over `count` steps of the shared dimension, which lie within one panel of A.
+
+    by_columns : whether the rows of the tile are columns of A
+    a, b_at : pointers to the first step in A and in B; beside : the tile's vectors in a row of B
+
+    Returns the sums and the pointers after the last step. `_UNROLLED` steps go together: every
+    address is then a pointer with a constant, and counting costs less than a tenth.
+    """
+    n_vectors = len(beside)
+    n_rows = len(sums) // n_vectors
+    step, row = (PANEL, 1) if by_columns else (1, PANEL)
+
+    def one_step(sums, a, b_at, k):
+        right = [
+            Vector.load(b, b.gep(b.gep(b_at, [x]), [I64(k * PANEL)]), real) for x in beside
+        ]
+        left = [
+            Vector.broadcast(b, b.load(b.gep(a, [I64(k * step + i * row)])), real)
+            for i in range(n_rows)
+        ]
+        return [
+            left[n // n_vectors].times_plus(right[n % n_vectors], right[0].like(x)).value
+            for n, x in enumerate(sums)
+        ]
+
+    def steps(rounds, together, carried):
+        with Loop(b, rounds, carried) as r:
+            *sums, a, b_at = r.values
+            for k in range(together):
+                sums = one_step(sums, a, b_at, k)
+            r.next = [
+                *sums, b.gep(a, [I64(together * step)]), b.gep(b_at, [I64(together * PANEL)])
+            ]  # fmt: skip
+        return r.values
+
+    carried = steps(b.udiv(count, I64(_UNROLLED)), _UNROLLED, [*sums, a, b_at])
+    return steps(b.urem(count, I64(_UNROLLED)), 1, carried)
+
+
+def _emit_tiles(b, real, by_columns, n_rows, count, row, columns, p):
     """`count` tiles of n_rows rows below each other, from `row` on; returns the row after them.
 
     columns : for each vector of the tile, its place in rows of B, C and start
     """
     in_b, in_c, in_start = columns
     cells = [(i, j) for i in range(n_rows) for j in range(len(in_b))]
+    beside = [b.sub(column, in_b[0]) for column in in_b]
+    b_first = b.gep(p.b, [in_b[0]])
     with Loop(b, count, [row]) as tile:
         first = tile.values[0]
         rows = [b.add(first, I64(i)) for i in range(n_rows)]
         starts = [b.add(b.mul(rows[i], p.start_row), in_start[j]) for i, j in cells]
         sums = [Vector.load(b, b.gep(p.start, [at]), real).value for at in starts]
-        a_first = b.gep(p.a, [b.mul(first, p.a_row)])
-        offsets = [b.mul(p.a_row, I64(i)) for i in range(n_rows)]
-        stretches = b.udiv(b.sub(b.add(p.shared, p.length), I64(1)), p.length)
-        b_first = b.gep(p.b, [in_b[0]])
-        beside = [b.sub(column, in_b[0]) for column in in_b]
-        with Loop(b, stretches, [*sums, b_first]) as stretch:
-            done = b.mul(stretch.index, p.length)
-            left = b.sub(p.shared, done)
-            count_here = b.select(b.icmp_signed("<", left, p.length), left, p.length)
-            a_here = b.gep(a_first, [b.mul(stretch.index, p.a_jump)])
-            with Loop(b, count_here, [*stretch.values, a_here]) as k:
-                *sums, b_at, a_at = k.values
-                right = [Vector.load(b, b.gep(b_at, [column]), real) for column in beside]
-                left_ = [Vector.broadcast(b, b.load(b.gep(a_at, [x])), real) for x in offsets]
-                k.next = [
-                    left_[i].times_plus(right[j], right[j].like(x)).value
-                    for (i, j), x in zip(cells, sums, strict=True)
-                ]
-                k.next += [b.gep(b_at, [I64(PANEL)]), b.gep(a_at, [p.a_step])]
-            stretch.next = k.values[:-1]
+        if by_columns:
+            a = b.gep(p.a, [first])
+            *sums, _, _ = _accumulate(b, real, True, p.shared, sums, a, b_first, beside)
+        else:
+            a = b.gep(p.a, [b.mul(first, I64(PANEL))])
+            with Loop(b, b.udiv(p.shared, I64(PANEL)), [*sums, a, b_first]) as panel:
+                *sums, a, b_at = panel.values
+                *sums, _, b_at = _accumulate(
+                    b, real, False, I64(PANEL), sums, a, b_at, beside
+                )  # fmt: skip
+                panel.next = [*sums, b.gep(a, [p.a_panel]), b_at]
+            *sums, a, b_at = panel.values
+            rest = b.urem(p.shared, I64(PANEL))
+            *sums, _, _ = _accumulate(b, real, False, rest, sums, a, b_at, beside)
         zero = Vector.constant(b, 0.0, real)
         places = [b.add(b.mul(rows[i], I64(PANEL)), in_c[j]) for i, j in cells]
-        _end(b, [zero.like(x) for x in stretch.values[:-1]], places, p, real)
+        _end(b, [zero.like(x) for x in sums], places, p, real)
         tile.next = [b.add(first, I64(n_rows))]
     return tile.values[0]
 
 
-def _emit_columns(real, n_vectors, b, at, *operands):
+def _emit_columns(real, by_columns, n_vectors, b, at, *operands):
     """All rows of n_vectors vectors of C beside each other, the first of them number `at`."""
     p = Operands(*operands)
     number = llvm_real(real).as_pointer()
@@ -170,11 +205,13 @@ def _emit_columns(real, n_vectors, b, at, *operands):
     ]
     row = I64(0)
     for n_rows, count in zip(TILE_ROWS, (p.sixes, p.fours, p.ones), strict=True):
-        row = _emit_tiles(b, real, n_rows, count, row, places, p)
+        row = _emit_tiles(b, real, by_columns, n_rows, count, row, places, p)
 
 
-def emit_product(real, b, *operands):
-    """The function of a whole product: C = ending(max(floor, start + A·B)).
+def emit_product(real, by_columns, b, *operands):
+    """The function of a whole product: C = ending(max(floor, start + A·B)), or AᵀB by columns.
+
+    By columns, A is one panel, and its columns are the rows of C.
 
     Five and six vectors go as 3 + 2 and 3 + 3: a lone vector would starve the FMA units.
     """
@@ -186,10 +223,12 @@ def emit_product(real, b, *operands):
     def columns(at, n_vectors):
         function = emit_function(
             b,
-            f"fastmlp_columns{n_vectors}_f{real.bitwidth}x{lanes(real)}",
+            f"fastmlp_columns{n_vectors}{'t' * by_columns}_f{real.bitwidth}x{lanes(real)}",
             ir.VoidType(),
             kinds,
-            lambda body, *args: _emit_columns(real, n_vectors, body, *args),
+            lambda body, *args: _emit_columns(
+                real, by_columns, n_vectors, body, *args
+            ),
         )
         b.call(function, [at, *values])
 
