@@ -30,9 +30,6 @@ PREDICTION_WORK_PER_THREAD = 1_000_000
 #: thread gives way within a task; and how many of each phase a thread has at most.
 TASK_WORK, MOST_TASKS_PER_THREAD = 40_000_000, 2
 
-#: Multiply-adds of a short minibatch, of which a time slice of the operating system takes dozens.
-SHORT_WORK = 10_000_000
-
 #: A call that may take longer than this is left at an interrupt, instead of being finished; and
 #: multiply-adds a second of a slow core: what a call takes at most, before one has been timed.
 LONG_SECONDS, SLOW = 0.25, 1e10
@@ -42,7 +39,7 @@ FULL_GRADIENT_ROWS = 2048
 
 #: Gradients of small networks are summed block by block, where the rows are. A minibatch has so
 #: many blocks at least, for so many threads, if each has so many rows.
-BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 32
+BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 64
 
 
 def _up(n: int, multiple: int) -> int:

@@ -297,7 +297,7 @@ class Session:
         memory["words"], memory["x"] = bound.words, rows.memory()
         return _Training(
             plan, bound, memory,
-            Pace(plan.n_threads, short=work < plans.SHORT_WORK), 1.5 * work / plans.SLOW,
+            Pace(plan.n_threads), 1.5 * work / plans.SLOW,
         )  # fmt: skip
 
     def _most_entries(self, batch_size: int) -> int:
@@ -391,13 +391,14 @@ class Session:
             stoppable = len(batches) == 1 and training.batch_seconds > plans.LONG_SECONDS
             if stoppable:
                 self._undo = [x.copy() for x in (self._parameters, *self._moments)]
-            self._run(
+            call = self._run(
                 training, batches, threads, len(order), counts=len(batches), stoppable=stoppable
             )
             self._settle()
             seconds = time.perf_counter() - started
             training.batch_seconds = seconds / len(batches)
-            training.pace.record(sizes[batches].sum() / self._batch_size, seconds)
+            n_batches = sizes[batches].sum() / self._batch_size
+            training.pace.record(n_batches, seconds, call.seconds_on_core)
             done += len(batches)
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         with np.errstate(all="ignore"):
@@ -407,13 +408,14 @@ class Session:
     def _run(
         self, training: _Training, batches: np.ndarray, n_threads: int, n_rows: int, *,
         counts: int, stoppable: bool,
-    ) -> None:  # fmt: skip
+    ) -> Call:  # fmt: skip
         """Run some minibatches, which count as so many updates; `_settle` comes after it."""
-        self._call = Call(
+        call = self._call = Call(
             training.memory, n_threads, batches, **training.bound.fields, n_rows=n_rows,
             batch_size=training.plan.batch_size, counts=counts,
         )  # fmt: skip
-        self._call.run(stoppable=stoppable)
+        call.run(stoppable=stoppable)
+        return call
 
     def end_training(self) -> None:
         """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
+import numba
 import numpy as np
 
 from fastmlp.runtime import team
 from fastmlp.runtime.compiling import apart
 from fastmlp.runtime.driver import CALL
-from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, PATIENCE, new_control, stop
+from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, ON_CORE, PATIENCE, new_control, stop
+
+#: Nanoseconds that a thread of a call waits before it yields, unless cores are too few.
+_PATIENCE = 100_000
+
+#: Threads of the calls under way, by the id of the call.
+_under_way: dict[int, int] = {}
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)
 
 
 class Call:
@@ -54,7 +65,18 @@ class Call:
             self._run()
 
     def _run(self) -> None:
-        team.run(self._record.ctypes.data, self._n_threads)
+        _under_way[id(self)] = self._n_threads
+        try:
+            if 1 < sum(list(_under_way.values())) <= numba.config.NUMBA_DEFAULT_NUM_THREADS:
+                self.control[PATIENCE] = _PATIENCE
+            team.run(self._record.ctypes.data, self._n_threads)
+        finally:
+            _under_way.pop(id(self), None)
+
+    @property
+    def seconds_on_core(self) -> float:
+        """Time that the threads of the call spent on a core, all together."""
+        return int(self.control[ON_CORE]) * 1e-9
 
     @property
     def tasks_done(self) -> int:
@@ -72,7 +94,3 @@ class Call:
         while self.control[LEFT] < self.control[INSIDE]:
             time.sleep(0.001)
         return finished
-
-    def set_patience(self, nanoseconds: int) -> None:
-        """How long a thread of this call waits before it yields its core; see `tasks`."""
-        self.control[PATIENCE] = nanoseconds

@@ -109,6 +109,7 @@ def _do(call, thread, unit, batch):
 def work(call):
     """Do the work of a call together with every other thread that is in it."""
     control = call.control
+    came = tasks.time_on_core()
     thread = tasks.enter(control)
     patient = tasks.patience(control) > 0
     began = on_core = np.int64(0)
@@ -132,7 +133,7 @@ def work(call):
         # Who comes late goes on where the others are.
         number = max(number + 1, tasks.done(control) // call.n_units)
     tasks.wait_for(control, call.n_units * call.n_batches)
-    tasks.leave(control)
+    tasks.leave(control, came)
 
 
 _compiled = None

@@ -32,7 +32,7 @@ from fastmlp.runtime.records import I64
 I32 = ir.IntType(32)
 
 #: Positions in the control array, each in a cache line of its own.
-DONE, INSIDE, LEFT, PATIENCE = 0, 16, 32, 48
+DONE, INSIDE, LEFT, PATIENCE, ON_CORE = 0, 16, 32, 48, 49
 #: From here on, minibatches that have been claimed of each unit, each in a cache line of its own.
 CLAIMED, CLAIM_SIZE = 64, 8
 #: More units than any call has: a count that is set to it ends the call.
@@ -131,7 +131,7 @@ def _clock(name):
     return read
 
 
-_now, _time_on_core = _clock("CLOCK_MONOTONIC"), _clock("CLOCK_THREAD_CPUTIME_ID")
+_now, time_on_core = _clock("CLOCK_MONOTONIC"), _clock("CLOCK_THREAD_CPUTIME_ID")
 
 
 def new_control(n_units: int) -> np.ndarray:
@@ -179,8 +179,9 @@ def enter(control):
 
 
 @kernel
-def leave(control):
-    """Count one thread as out of the call."""
+def leave(control, came):
+    """Count one thread as out of the call; came : its `time_on_core` when it entered."""
+    _add(control + 8 * ON_CORE, time_on_core() - came)
     _add(control + 8 * LEFT, 1)
 
 
@@ -194,10 +195,10 @@ def give_way(began, on_core):
     now = _now()
     if now - began < _TURN:
         return began, on_core
-    used = _time_on_core()
+    used = time_on_core()
     if (now - began) - (used - on_core) < _OFF:
         _yield_slice()
-        now, used = _now(), _time_on_core()
+        now, used = _now(), time_on_core()
     return now, used
 
 
