@@ -10,7 +10,7 @@ down to each layer, δ⁽ˡ⁾, and shares it among all parameters of the layer 
 
 Two costs are printed, each a parameter: multiply-adds, which no implementation changes, and the
 time, best of several runs. The recursion is timed in NumPy, as the chain is, and in fastmlp's
-engine, forward pass included, whose minibatch of 256 rows is shared out among its rows.
+session, forward pass included, whose minibatch of 256 rows is shared out among its rows.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastmlp.engine import Engine, Optimizer
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.data.rows import as_rows
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Optimizer, Session
 
-#: Rows of the engine's minibatch.
+#: Rows of the session's minibatch.
 BATCH = 256
 
 #: Parameters that the chain is timed for; the rest cost the same as those of their layer.
@@ -125,14 +125,14 @@ def seconds(function, repetitions=5):
     return best
 
 
-def engine_for(widths, layers, activation, X, y):
-    """fastmlp's engine, ready to give the gradient of the rows of X."""
+def session_for(widths, layers, activation, X, y):
+    """fastmlp's session, ready to give the gradient of the rows of X."""
     network = Network(tuple(widths), (activation,) * (len(widths) - 2), np.dtype(np.float64))
-    engine = Engine(network, 1)
-    engine.set_parameters([W.T for W, _ in layers], [b for _, b in layers])
+    session = Session(network, 1)
+    session.set_parameters([W.T for W, _ in layers], [b for _, b in layers])
     rows = as_rows(X, network.dtype)
-    engine.prepare(rows, y, None, len(X), alpha=0.0, optimizer=Optimizer())
-    return engine
+    session.prepare(rows, y, None, len(X), alpha=0.0, optimizer=Optimizer())
+    return session
 
 
 def chosen(widths):
@@ -147,11 +147,11 @@ def chosen(widths):
 
 
 def largest_error(layers, a, y, activation, widths):
-    """Chain and engine against the recursion, relative to the largest entry."""
+    """Chain and session against the recursion, relative to the largest entry."""
     gradients = by_recursion(layers, a, y, activation)
     largest = max(np.abs(part).max() for pair in gradients for part in pair)
-    engine = engine_for(widths, layers, activation, a[0][None], np.array([float(y)]))
-    coefs, intercepts = engine.loss_and_gradient()[1]
+    session = session_for(widths, layers, activation, a[0][None], np.array([float(y)]))
+    coefs, intercepts = session.loss_and_gradient()[1]
     errors = [
         np.abs(new - old).max()
         for pair, *ours in zip(gradients, [c.T for c in coefs], intercepts, strict=True)
@@ -170,7 +170,7 @@ def measure(width, depth, activation):
     layers, x = random_network(widths)
     a, y, n = forward(layers, x, activation), 1, n_parameters(widths)
     assert largest_error(layers, a, y, activation, widths) < 1e-12
-    engine = engine_for(
+    session = session_for(
         widths, layers, activation, np.random.RandomState(1).randn(BATCH, width), np.ones(BATCH)
     )
     chain = sum(
@@ -183,7 +183,7 @@ def measure(width, depth, activation):
         "parameters": n,
         "recursion_work": recursion_work(widths) / n,
         "chain_work": chain_work(widths) / n,
-        "engine_ns": seconds(engine.loss_and_gradient) / BATCH / n * 1e9,
+        "session_ns": seconds(session.loss_and_gradient) / BATCH / n * 1e9,
         "numpy_ns": seconds(lambda: by_recursion(layers, a, y, activation)) / n * 1e9,
         "chain_ns": chain / n * 1e9,
     }
@@ -192,7 +192,7 @@ def measure(width, depth, activation):
 def table(depths, widths, activation):
     """Measure and print, row by row."""
     print("                        multiply-adds a parameter     ns a parameter and sample")
-    print("layers  width  parameters  recursion    chain   ratio     engine    NumPy     chain")
+    print("layers  width  parameters  recursion    chain   ratio    session    NumPy     chain")
     for depth in depths:
         for width in widths:
             row = measure(width, depth, activation)
@@ -200,7 +200,7 @@ def table(depths, widths, activation):
             print(
                 f"{row['layers']:6d} {row['width']:6d} {row['parameters']:11,d}"
                 f" {row['recursion_work']:10.2f} {row['chain_work']:8.0f} {ratio:7.0f}"
-                f" {row['engine_ns']:10.3f} {row['numpy_ns']:8.1f} {row['chain_ns']:9.0f}",
+                f" {row['session_ns']:10.3f} {row['numpy_ns']:8.1f} {row['chain_ns']:9.0f}",
                 flush=True,
             )
 

@@ -21,9 +21,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPBinaryClassifier
-from fastmlp.engine import Engine, Optimizer
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.data.rows import as_rows
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Optimizer, Session
 
 WIDTHS = (3, 4, 3, 1)  # inputs, two hidden layers, one output
 LAST = len(WIDTHS) - 1
@@ -120,12 +120,12 @@ def finite_differences(W, b, x, y, g, step=1e-6):
 def fastmlp_gradients(W, b, x, y, activation):
     """The same gradients from fastmlp's compiled δ recursion (N9)."""
     network = Network(WIDTHS, (activation,) * len(HIDDEN), np.dtype(np.float64))
-    engine = Engine(network)
-    engine.set_parameters([W[layer].T for layer in LAYERS], [b[layer] for layer in LAYERS])
+    session = Session(network)
+    session.set_parameters([W[layer].T for layer in LAYERS], [b[layer] for layer in LAYERS])
     rows = as_rows(x[np.newaxis, :], network.dtype)
     targets = np.array([y], dtype=network.dtype)
-    engine.prepare(rows, targets, None, batch_size=1, alpha=0.0, optimizer=Optimizer("sgd"))
-    value, (coefs, intercepts) = engine.loss_and_gradient()
+    session.prepare(rows, targets, None, batch_size=1, alpha=0.0, optimizer=Optimizer("sgd"))
+    value, (coefs, intercepts) = session.loss_and_gradient()
     return (
         value,
         {layer: coefs[layer - 1].T for layer in LAYERS},

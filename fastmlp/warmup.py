@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPBinaryClassifier
-from fastmlp.kernels import cache
+from fastmlp.runtime import cache
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 The first half is the derivation in its own notation, one row at a time: N1 to N9 of the notes, and
 two oracles for the gradients. The second half is the same for a minibatch, the optimizers, and
-`NaiveEngine`, which does what `fastmlp.engine.Engine` does.
+`NaiveSession`, which does what `fastmlp.network.session.Session` does.
 
 Weights are stored as in scikit-learn, ``coefs[l - 1]`` = W⁽ˡ⁾ᵀ of shape (fan_in, fan_out).
 """
@@ -18,8 +18,8 @@ import scipy.sparse
 def sigmoid(z):
     """σ(z) = 1 / (1 + exp(−z)) (N5), without overflow."""
     z = np.asarray(z)
-    with np.errstate(over="ignore"):
-        return np.where(z >= 0, 1 / (1 + np.exp(-np.abs(z))), 1 - 1 / (1 + np.exp(-np.abs(z))))
+    tail = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + tail), tail / (1 + tail))
 
 
 def activate(activation, z):
@@ -165,6 +165,16 @@ def clipped_cross_entropy(y, p):
     return -np.where(y > 0, np.log(p), np.log(1 - p))
 
 
+def cross_entropy_of_logit(y, z):
+    """N2 a row, with p = σ(z) kept a rounding unit away from 0 and 1, as scikit-learn does.
+
+    1 − p is σ(−z): the difference would lose digits where p is near 1.
+    """
+    eps = np.finfo(z.dtype).eps
+    p = sigmoid(np.where(y > 0, z, -z)).astype(z.dtype)
+    return -np.log(np.clip(p, eps, 1 - eps))
+
+
 def loss_and_gradients(X, y, sample_weight, coefs, intercepts, activations, alpha):
     """The loss of a minibatch and its gradients.
 
@@ -174,9 +184,9 @@ def loss_and_gradients(X, y, sample_weight, coefs, intercepts, activations, alph
     dtype = coefs[0].dtype
     weight = np.ones(len(X)) if sample_weight is None else sample_weight
     total = weight.sum()
-    _, layers = forward(X, coefs, intercepts, activations)
+    z, layers = forward(X, coefs, intercepts, activations)
     penalty = sum(float((weights.astype(np.float64) ** 2).sum()) for weights in coefs)
-    loss = (weight * clipped_cross_entropy(y, layers[-1][:, 0])).sum() / total
+    loss = (weight * cross_entropy_of_logit(y, z[:, 0])).sum() / total
     loss += 0.5 * alpha * penalty / total
 
     delta = ((layers[-1][:, 0] - y) * weight).astype(dtype)[:, None]
@@ -215,7 +225,7 @@ def adam_step(parameter, gradient, first, second, step, rate, beta_1, beta_2, ep
     return parameter - rate * first / (np.sqrt(second) + epsilon), first, second
 
 
-# --- The engine ---------------------------------------------------------------------------------
+# --- The session --------------------------------------------------------------------------------
 
 
 class NaiveRows:
@@ -229,14 +239,15 @@ class NaiveRows:
 
 @dataclass
 class NaiveState:
-    """Where an optimizer stands."""
+    """Where a training stands: vectors of all weights, and then all biases."""
 
     step: int
+    parameters: np.ndarray = field(default_factory=lambda: np.empty(0))
     moments: list = field(default_factory=list)
 
 
-class NaiveEngine:
-    """What `fastmlp.engine.Engine` does, for any object with the attributes of a Network."""
+class NaiveSession:
+    """What a `fastmlp.network.session.Session` does, for anything with a Network's attributes."""
 
     def __init__(self, network, n_threads=None):
         self.network = network
@@ -250,12 +261,15 @@ class NaiveEngine:
         return [c.copy() for c in self.coefs], [b.copy() for b in self.intercepts]
 
     def prepare(self, rows, targets, sample_weight, batch_size, *, alpha, optimizer):
-        self.X, self.y, self.sample_weight = rows.X, targets, sample_weight
+        self.feed(rows, targets, sample_weight)
         self.batch_size, self.alpha, self.optimizer = batch_size, alpha, optimizer
         zeros = [np.zeros_like(array) for array in (*self.coefs, *self.intercepts)]
         n_moments = 1 if optimizer.solver == "sgd" else 2
         self.moments = [[array.copy() for array in zeros] for _ in range(n_moments)]
         self.step = 0
+
+    def feed(self, rows, targets, sample_weight=None):
+        self.X, self.y, self.sample_weight = rows.X, targets, sample_weight
 
     def train_epoch(self, order, learning_rate):
         loss, n_used = 0.0, 0
@@ -297,14 +311,25 @@ class NaiveEngine:
     def end_training(self):
         pass
 
-    def get_moments(self):
-        n = len(self.coefs)
-        pairs = [([a.copy() for a in m[:n]], [a.copy() for a in m[n:]]) for m in self.moments]
-        return NaiveState(self.step, pairs)
+    def state(self):
+        parameters, *moments = (
+            np.concatenate([np.ravel(array) for array in arrays])
+            for arrays in ((*self.coefs, *self.intercepts), *self.moments)
+        )
+        return NaiveState(self.step, parameters, moments)
 
-    def set_moments(self, state):
+    def load(self, state):
         self.step = state.step
-        self.moments = [[np.array(a) for a in (*c, *b)] for c, b in state.moments]
+        places = [*self.coefs, *self.intercepts]
+        self._fill(places, state.parameters)
+        for moment, flat in zip(self.moments, state.moments, strict=True):
+            self._fill(moment, flat)
+
+    def _fill(self, arrays, flat):
+        start = 0
+        for array in arrays:
+            array[...] = flat[start : start + array.size].reshape(array.shape)
+            start += array.size
 
     def loss_and_gradient(self):
         return loss_and_gradients(

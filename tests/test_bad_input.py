@@ -10,19 +10,19 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastmlp import MLPBinaryClassifier
-from fastmlp.engine import Engine
+from fastmlp.network.session import Session
 
 X, Y = two_classes()
 
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """Fails a test in which an engine is made ready to train."""
+    """Fails a test in which a session is made ready to train."""
 
     def prepare(*args, **kwargs):
         raise AssertionError("Training began before the input was checked.")
 
-    monkeypatch.setattr(Engine, "prepare", prepare)
+    monkeypatch.setattr(Session, "prepare", prepare)
 
 
 def fitted(**kwargs):

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp.kernels import cache
-from fastmlp.kernels.jit import entry
+from fastmlp.runtime import cache
+from fastmlp.runtime.jit import entry
 
 
 def tiny(x):
@@ -298,7 +298,7 @@ package = types.ModuleType("fastmlp")
 package.__path__ = [sys.argv[1]]
 sys.modules["fastmlp"] = package
 
-from fastmlp.kernels.jit import entry
+from fastmlp.runtime.jit import entry
 
 def job(x):
     return 2 * x

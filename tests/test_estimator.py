@@ -15,9 +15,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.engine import Engine, Optimizer
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.data.rows import as_rows
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Optimizer, Session
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 X_DIGITS, Y_DIGITS = load_digits(n_class=2, return_X_y=True)
@@ -187,11 +187,11 @@ def test_gradient_that_lbfgs_follows(activation, weighted):
     weight = np.random.RandomState(0).rand(5) if weighted else None
     model = MLPBinaryClassifier(4, activation, solver="lbfgs", max_iter=2, random_state=1)
     quietly(model.fit, X, y)
-    engine = Engine(Network((10, 4, 1), (activation,), np.dtype("float64")))
-    engine.set_parameters(model.coefs_, model.intercepts_)
+    session = Session(Network((10, 4, 1), (activation,), np.dtype("float64")))
+    session.set_parameters(model.coefs_, model.intercepts_)
     targets = y.astype(float)
-    engine.prepare(as_rows(X, X.dtype), targets, weight, 5, alpha=0.1, optimizer=Optimizer())
-    loss, gradients = engine.loss_and_gradient()
+    session.prepare(as_rows(X, X.dtype), targets, weight, 5, alpha=0.1, optimizer=Optimizer())
+    loss, gradients = session.loss_and_gradient()
 
     def naive_loss(coefs, intercepts):
         return loss_and_gradients(X, y, weight, coefs, intercepts, (activation,), 0.1)[0]

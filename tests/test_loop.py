@@ -1,4 +1,4 @@
-"""The loop over epochs, driven by an engine whose losses and scores are written down beforehand."""
+"""The loop over epochs, driven by a session whose losses and scores are scripted."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from fastmlp.training.stopping import Plateau
 N_SAMPLES = 20
 
 
-class ScriptedEngine:
+class ScriptedSession:
     """Plays back losses and scores; its one weight is the number of epochs it ran."""
 
     def __init__(self, losses, scores=()):
@@ -40,17 +40,17 @@ class ScriptedEngine:
     def end_training(self):
         pass
 
-    def get_moments(self):
+    def state(self):
         return NaiveState(len(self.orders))
 
 
 def training(losses, scores=None, *, tol=0.0, patience=10, schedule=None, **kwargs):
     validation = None
     if scores is not None:
-        # What the engine plays back as probabilities is the score itself.
+        # What the session plays back as probabilities is the score itself.
         validation = Validation(None, None, None, None, lambda targets, p, weight: p[0])
     return Training(
-        ScriptedEngine(losses, scores or ()),
+        ScriptedSession(losses, scores or ()),
         np.arange(N_SAMPLES),
         np.random.RandomState(0),
         schedule or Constant(0.1),
@@ -74,7 +74,7 @@ def test_orders_accumulate():
     run = training([3.0, 2.0, 1.0])
     run.run(3, warn_unconverged=False)
     order, rng = np.arange(N_SAMPLES), np.random.RandomState(0)
-    for used in run.engine.orders:
+    for used in run.session.orders:
         order = shuffle(order, random_state=rng)
         np.testing.assert_array_equal(used, order)
 
@@ -82,7 +82,7 @@ def test_orders_accumulate():
 def test_without_shuffle_the_order_stays():
     run = training([2.0, 1.0], shuffle=False)
     run.run(2, warn_unconverged=False)
-    assert all((order == np.arange(N_SAMPLES)).all() for order in run.engine.orders)
+    assert all((order == np.arange(N_SAMPLES)).all() for order in run.session.orders)
 
 
 def test_max_iter_warns():
@@ -92,7 +92,7 @@ def test_max_iter_warns():
     assert (result.n_iter, result.loss, result.loss_curve) == (3, 1.0, [3.0, 2.0, 1.0])
     assert run.samples_seen == 3 * N_SAMPLES
     assert result.parameters[0][0] == 3
-    assert result.moments.step == 3
+    assert result.state.step == 3
 
 
 def test_samples_are_counted_on():
@@ -115,7 +115,7 @@ def test_adaptive_goes_on_after_a_plateau():
     run = training([1.0] * 60, patience=1, tol=0.1, schedule=Adaptive(0.1))
     result = run.run(60)
     # Two epochs without improvement lower the rate. 0.1 / 5⁸ is the first below 1e-6.
-    assert run.engine.rates[:7] == pytest.approx([0.1] * 3 + [0.02] * 2 + [0.004] * 2)
+    assert run.session.rates[:7] == pytest.approx([0.1] * 3 + [0.02] * 2 + [0.004] * 2)
     assert result.n_iter == 1 + 2 * 8 + 2
     assert run.schedule.rate == pytest.approx(0.1 / 5**8)
 
@@ -124,7 +124,7 @@ def test_inverse_scaling_counts_rows():
     run = training([3.0, 2.0, 1.0], schedule=InverseScaling(0.1, 0.5), samples_seen=100)
     run.run(3, warn_unconverged=False)
     expected = [0.1, 0.1 / (101 + N_SAMPLES) ** 0.5, 0.1 / (101 + 2 * N_SAMPLES) ** 0.5]
-    assert run.engine.rates == pytest.approx(expected)
+    assert run.session.rates == pytest.approx(expected)
 
 
 def test_early_stopping_keeps_the_first_of_the_best():

@@ -12,7 +12,7 @@
     N10  dimensions            they agree at every step of the chain
     N11  cost                  the recursion costs far less than the chain for each parameter
 
-What is judged is the compiled engine. The judges are two oracles that share no code with it, nor
+What is judged is the compiled session. The judges are two oracles that share no code with it, nor
 with each other: central finite differences of N2 by every parameter (relative error below 1e-6),
 and the product of the blocks of N7, multiplied out for every parameter (below 1e-12). An error is
 relative to the largest entry of the same array of weights or biases.
@@ -40,10 +40,10 @@ from naive import (
     slope,
 )
 
-from fastmlp import engine as engine_module
-from fastmlp.engine import Engine, Optimizer
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.data.rows import as_rows
+from fastmlp.network import plan as plans
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Optimizer, Session
 from fastmlp.training.initialization import initial_parameters
 
 DOUBLE = np.dtype(np.float64)
@@ -71,15 +71,15 @@ class Notes:
     def n_layers(self):
         return len(self.coefs)
 
-    def engine(self, rows=slice(None), weight=None, alpha=0.0, n_threads=1):
-        """The compiled engine, ready to train on some of the rows."""
-        engine = Engine(Network(self.widths, self.activations, DOUBLE), n_threads)
-        engine.set_parameters(self.coefs, self.intercepts)
+    def session(self, rows=slice(None), weight=None, alpha=0.0, n_threads=1):
+        """The compiled session, ready to train on some of the rows."""
+        session = Session(Network(self.widths, self.activations, DOUBLE), n_threads)
+        session.set_parameters(self.coefs, self.intercepts)
         X, y = self.X[rows], self.y[rows]
-        engine.prepare(
+        session.prepare(
             as_rows(X, DOUBLE), y, weight, len(X), alpha=alpha, optimizer=GRADIENT_DESCENT
         )  # fmt: skip
-        return engine
+        return session
 
     def of_row(self, k):
         """The arguments of the oracles for one row."""
@@ -173,22 +173,22 @@ def mean_loss(notes, weight, alpha):
 
 @every_network
 def test_n1_forward_pass(notes):
-    engine = notes.engine()
+    session = notes.session()
     zs, layers = zip(
         *(forward_row(x, notes.coefs, notes.intercepts, notes.activations) for x in notes.X),
         strict=True,
     )
     rows = as_rows(notes.X, DOUBLE)
     logits = np.array([z[-1][0] for z in zs])
-    np.testing.assert_allclose(engine.logits(rows), logits, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(session.logits(rows), logits, rtol=1e-12, atol=1e-13)
     predicted = np.array([a[-1][0] for a in layers])
-    np.testing.assert_allclose(engine.probabilities(rows)[:, 1], predicted, rtol=1e-12)
+    np.testing.assert_allclose(session.probabilities(rows)[:, 1], predicted, rtol=1e-12)
     # Each hidden a_k⁽ˡ⁾ as the logit of the network that ends there and passes it on.
     for layer in range(1, notes.n_layers):
         width = notes.widths[layer]
         network = Network((*notes.widths[: layer + 1], 1), notes.activations[:layer], DOUBLE)
         for k in range(width):
-            first = Engine(network, 1)
+            first = Session(network, 1)
             pick = np.eye(width)[:, [k]]
             first.set_parameters(
                 [*notes.coefs[:layer], pick], [*notes.intercepts[:layer], np.zeros(1)]
@@ -200,7 +200,7 @@ def test_n1_forward_pass(notes):
 @every_network
 def test_n2_negative_log_likelihood(notes):
     for k in range(len(notes.X)):
-        loss, _ = notes.engine([k]).loss_and_gradient()
+        loss, _ = notes.session([k]).loss_and_gradient()
         p = forward_row(*(notes.of_row(k)[j] for j in (0, 2, 3, 4)))[1][-1][0]
         assert loss == pytest.approx(cross_entropy_row(notes.y[k], p), rel=1e-12)
         assert loss == pytest.approx(-np.log(p if notes.y[k] else 1 - p), rel=1e-12)
@@ -227,12 +227,12 @@ def test_n3_random_start():
 def test_n4_gradient_descent_moves_all_parameters_at_once(notes, n_threads):
     rate, weight = 0.5, np.ones(len(notes.X))
     oracle = mean_of_chains(notes, weight, 0.0)
-    with mock.patch.object(engine_module, "_WORK_PER_THREAD", 1):
-        engine = notes.engine(n_threads=n_threads)
-        engine.train_epoch(np.arange(len(notes.X)), rate)
+    with mock.patch.object(plans, "WORK_PER_THREAD", 1):
+        session = notes.session(n_threads=n_threads)
+        session.train_epoch(np.arange(len(notes.X)), rate)
     # Every θ − α ∂ℒ/∂θ, with ∂ℒ/∂θ at the parameters before any of them moved.
     for new, old, gradient in zip(
-        (*engine.get_parameters()[0], *engine.get_parameters()[1]),
+        (*session.get_parameters()[0], *session.get_parameters()[1]),
         (*notes.coefs, *notes.intercepts),
         (*oracle[0], *oracle[1]),
         strict=True,
@@ -251,24 +251,26 @@ def test_n5_non_linearities(activation):
     }[activation]
     # One unit that passes z on: the logit is g(z), and the output the sigmoid of it.
     one, zero = np.ones((1, 1)), np.zeros(1)
-    engine = Engine(Network((1, 1, 1), (activation,), DOUBLE), 1)
-    engine.set_parameters([one, one], [zero, zero])
+    session = Session(Network((1, 1, 1), (activation,), DOUBLE), 1)
+    session.set_parameters([one, one], [zero, zero])
     rows = as_rows(z[:, None], DOUBLE)
-    np.testing.assert_allclose(engine.logits(rows), g, rtol=1e-15, atol=3e-16)
-    np.testing.assert_allclose(engine.probabilities(rows)[:, 1], sigmoid(g), rtol=1e-15, atol=3e-16)
+    np.testing.assert_allclose(session.logits(rows), g, rtol=1e-15, atol=3e-16)
+    np.testing.assert_allclose(
+        session.probabilities(rows)[:, 1], sigmoid(g), rtol=1e-15, atol=3e-16
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_n5_derivatives(activation):
-    # With W⁽²⁾ = 1 and y = 0, ∂ℒ/∂b⁽¹⁾ = ŷ g′(z), so the engine's gradient over ŷ is g′(z).
+    # With W⁽²⁾ = 1 and y = 0, ∂ℒ/∂b⁽¹⁾ = ŷ g′(z), so the session's gradient over ŷ is g′(z).
     one, zero = np.ones((1, 1)), np.zeros(1)
-    engine = Engine(Network((1, 1, 1), (activation,), DOUBLE), 1)
+    session = Session(Network((1, 1, 1), (activation,), DOUBLE), 1)
     for z in np.linspace(-3, 3, 24):
-        engine.set_parameters([one, one], [zero, zero])
+        session.set_parameters([one, one], [zero, zero])
         row = as_rows(np.array([[z]]), DOUBLE)
-        engine.prepare(row, np.zeros(1), None, 1, alpha=0.0, optimizer=GRADIENT_DESCENT)
-        _, (_, (bias, _)) = engine.loss_and_gradient()
-        derivative = bias[0] / engine.probabilities(row)[0, 1]
+        session.prepare(row, np.zeros(1), None, 1, alpha=0.0, optimizer=GRADIENT_DESCENT)
+        _, (_, (bias, _)) = session.loss_and_gradient()
+        derivative = bias[0] / session.probabilities(row)[0, 1]
         up, down = (activate(activation, np.longdouble(z + h)) for h in (STEP, -STEP))
         assert derivative == pytest.approx(float((up - down) / (2 * STEP)), rel=1e-8, abs=1e-10)
 
@@ -276,9 +278,9 @@ def test_n5_derivatives(activation):
 @every_network
 def test_n6_error_at_the_output(notes):
     for k in range(len(notes.X)):
-        engine = notes.engine([k])
-        delta = engine.loss_and_gradient()[1][1][-1]
-        p = engine.probabilities(as_rows(notes.X[[k]], DOUBLE))[:, 1]
+        session = notes.session([k])
+        delta = session.loss_and_gradient()[1][1][-1]
+        p = session.probabilities(as_rows(notes.X[[k]], DOUBLE))[:, 1]
         np.testing.assert_allclose(delta, p - notes.y[k], rtol=1e-13)
         # The same from the loss and the sigmoid apart: ∂ℒ/∂ŷ · σ′(z⁽ᴸ⁾).
         y, z = notes.y[k], forward_row(*(notes.of_row(k)[j] for j in (0, 2, 3, 4)))[0][-1]
@@ -324,14 +326,14 @@ def test_n7_blocks_are_the_derivatives_of_n1(notes):
 @every_network
 def test_n7_the_product_of_the_blocks_is_the_gradient(notes):
     for k in range(len(notes.X)):
-        _, gradients = notes.engine([k]).loss_and_gradient()
+        _, gradients = notes.session([k]).loss_and_gradient()
         assert_agree(gradients, jacobian_chain_row(*notes.of_row(k)), 1e-12)
 
 
 @every_network
 def test_n9_finite_differences_of_n2_are_the_gradient(notes):
     for k in range(2):
-        _, gradients = notes.engine([k]).loss_and_gradient()
+        _, gradients = notes.session([k]).loss_and_gradient()
         loss = mean_loss(
             Notes(**(vars(notes) | {"X": notes.X[[k]], "y": notes.y[[k]]})), np.ones(1), 0.0
         )
@@ -343,8 +345,8 @@ def test_n8_delta_recursion(notes):
     for k in range(len(notes.X)):
         x, y, coefs, intercepts, activations = notes.of_row(k)
         zs, layers = forward_row(x, coefs, intercepts, activations)
-        # The gradient by b⁽ˡ⁾ of one row is δ⁽ˡ⁾ (N9): the engine's own, layer by layer.
-        deltas = notes.engine([k]).loss_and_gradient()[1][1]
+        # The gradient by b⁽ˡ⁾ of one row is δ⁽ˡ⁾ (N9): the session's own, layer by layer.
+        deltas = notes.session([k]).loss_and_gradient()[1][1]
         for layer in range(notes.n_layers - 1):
             g = activations[layer]
             expected = (coefs[layer + 1] @ deltas[layer + 1]) * slope(g, activate(g, zs[layer]))
@@ -358,7 +360,7 @@ def test_n9_gradients_in_closed_form(notes):
     for k in range(len(notes.X)):
         x, _, coefs, intercepts, activations = notes.of_row(k)
         _, layers = forward_row(x, coefs, intercepts, activations)
-        _, (weights, deltas) = notes.engine([k]).loss_and_gradient()
+        _, (weights, deltas) = notes.session([k]).loss_and_gradient()
         for gradient, delta, a in zip(weights, deltas, layers, strict=False):
             for j, i in np.ndindex(gradient.shape):
                 assert gradient[j, i] == pytest.approx(delta[i] * a[j], rel=1e-12, abs=1e-15)
@@ -372,8 +374,8 @@ def test_n9_gradients_in_closed_form(notes):
 @pytest.mark.parametrize("weighted", [False, True], ids=["mean", "weighted mean"])
 def test_a_minibatch_against_both_oracles(notes, weighted, alpha):
     weight = notes.weight if weighted else np.ones(len(notes.X))
-    engine = notes.engine(weight=notes.weight if weighted else None, alpha=alpha)
-    loss, gradients = engine.loss_and_gradient()
+    session = notes.session(weight=notes.weight if weighted else None, alpha=alpha)
+    loss, gradients = session.loss_and_gradient()
     naive_loss = mean_loss(notes, weight, alpha)
     assert loss == pytest.approx(float(naive_loss(notes.coefs, notes.intercepts)), rel=1e-12)
     assert_agree(gradients, mean_of_chains(notes, weight, alpha), 1e-12)
@@ -397,16 +399,16 @@ def test_n10_dimensions(widths, data, n_rows):
     network = Network(widths, tuple(activations), DOUBLE)
     coefs = [rng.randn(a, b) / np.sqrt(a) for a, b in pairwise(widths)]
     intercepts = [rng.randn(b) for b in widths[1:]]
-    engine = Engine(network, 1)
-    engine.set_parameters(coefs, intercepts)
+    session = Session(network, 1)
+    session.set_parameters(coefs, intercepts)
     X, y = rng.randn(n_rows, widths[0]), np.ones(n_rows)
     rows = as_rows(X, DOUBLE)
-    engine.prepare(rows, y, None, n_rows, alpha=0.0, optimizer=GRADIENT_DESCENT)
-    gradients = engine.loss_and_gradient()[1]
+    session.prepare(rows, y, None, n_rows, alpha=0.0, optimizer=GRADIENT_DESCENT)
+    gradients = session.loss_and_gradient()[1]
     for part, of_part in zip(gradients, (coefs, intercepts), strict=True):
         assert [array.shape for array in part] == [array.shape for array in of_part]
-    assert engine.logits(rows).shape == (n_rows,)
-    assert engine.probabilities(rows).shape == (n_rows, 2)
+    assert session.logits(rows).shape == (n_rows,)
+    assert session.probabilities(rows).shape == (n_rows, 2)
     # The chain of blocks, from the output down, with the shapes of the notes.
     zs, layers = forward_row(X[0], coefs, intercepts, activations)
     chain = np.ones((1, 1))  # ∂ℒ/∂z⁽ᴸ⁾

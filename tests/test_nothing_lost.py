@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp.estimators.fitting
 from fastmlp import MLPBinaryClassifier
-from fastmlp.engine import Engine
+from fastmlp.network.session import Session
 
 X, Y = two_classes()
 CALLS = {
@@ -114,9 +114,9 @@ def test_failure_before_or_after_the_epochs(model, call, error, place, monkeypat
 
 
 @pytest.mark.parametrize("error", [MemoryError, SystemExit])
-@pytest.mark.parametrize("method", ["prepare", "train_epoch", "end_training", "get_moments"])
-def test_failure_in_the_engine(model, call, error, method, monkeypatch):
-    monkeypatch.setattr(Engine, method, raises_at(1, error(), getattr(Engine, method)))
+@pytest.mark.parametrize("method", ["prepare", "train_epoch", "end_training", "state"])
+def test_failure_in_the_session(model, call, error, method, monkeypatch):
+    monkeypatch.setattr(Session, method, raises_at(1, error(), getattr(Session, method)))
     failing(model, lambda *args: quietly(call, *args), error)
 
 
@@ -128,8 +128,8 @@ def test_a_warning_that_is_an_error(model):
 def test_lbfgs(monkeypatch):
     model = quietly(MLPBinaryClassifier((5,), solver="lbfgs", **SETTINGS).fit, X, Y)
     failing(model, CALLS["warm_start"], ConvergenceWarning)
-    wrapped = raises_at(3, MemoryError(), Engine.loss_and_gradient)
-    monkeypatch.setattr(Engine, "loss_and_gradient", wrapped)
+    wrapped = raises_at(3, MemoryError(), Session.loss_and_gradient)
+    monkeypatch.setattr(Session, "loss_and_gradient", wrapped)
     failing(model, CALLS["fit"], MemoryError)
 
 
@@ -164,8 +164,8 @@ def test_success_leaves_old_arrays_alone(model, call):
 def test_an_interrupt_between_epochs_keeps_the_newest_weights(early_stopping, monkeypatch):
     settings = {**SETTINGS, "early_stopping": early_stopping}
     expected = quietly(MLPBinaryClassifier((5,), **settings).set_params(max_iter=2).fit, X, Y)
-    wrapped = raises_at(3, KeyboardInterrupt(), Engine.train_epoch)
-    monkeypatch.setattr(Engine, "train_epoch", wrapped)
+    wrapped = raises_at(3, KeyboardInterrupt(), Session.train_epoch)
+    monkeypatch.setattr(Session, "train_epoch", wrapped)
     model = MLPBinaryClassifier((5,), **settings)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
         model.fit(X, Y)
@@ -177,7 +177,7 @@ def test_an_interrupt_between_epochs_keeps_the_newest_weights(early_stopping, mo
 def test_an_interrupt_of_partial_fit(monkeypatch):
     model = MLPBinaryClassifier((5,), **SETTINGS).partial_fit(X, Y, classes=[0, 1])
     expected = copy.deepcopy(model)
-    monkeypatch.setattr(Engine, "train_epoch", raises_at(1, KeyboardInterrupt(), None))
+    monkeypatch.setattr(Session, "train_epoch", raises_at(1, KeyboardInterrupt(), None))
     with pytest.warns(UserWarning, match="interrupted"):
         model.partial_fit(X, Y)
     assert_same_parameters(model, expected)
@@ -186,8 +186,8 @@ def test_an_interrupt_of_partial_fit(monkeypatch):
 
 @pytest.mark.parametrize("call_number", [1, 6])
 def test_an_interrupt_of_lbfgs_keeps_an_iterate(call_number, monkeypatch):
-    wrapped = raises_at(call_number, KeyboardInterrupt(), Engine.loss_and_gradient)
-    monkeypatch.setattr(Engine, "loss_and_gradient", wrapped)
+    wrapped = raises_at(call_number, KeyboardInterrupt(), Session.loss_and_gradient)
+    monkeypatch.setattr(Session, "loss_and_gradient", wrapped)
     model = MLPBinaryClassifier((5,), solver="lbfgs", max_iter=50, random_state=0)
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, Y)

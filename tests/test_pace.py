@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastmlp.pace import Pace
+from fastmlp.runtime.pace import Pace
 
 
 def _train(pace, seconds_of, minibatches, an_epoch=10**9, before=lambda threads: 0.0):

@@ -1,21 +1,18 @@
-import compiled
 import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
-from fastmlp.engine import Engine
+from fastmlp.data.rows import as_rows
 from fastmlp.estimators.probabilities import log_probabilities
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Session
 
 
 def probabilities(z):
-    """Both columns, as the kernel writes them."""
-    columns = np.zeros((2, -(-len(z) // 16) * 16), z.dtype)
-    columns[0, : len(z)] = z
-    logit, complement = (column.ctypes.data for column in columns)
-    compiled.both_probabilities(columns.shape[1], z.itemsize, logit, complement)
-    return columns[::-1, : len(z)].T
+    """Both columns, as a network writes them that hands z on."""
+    session = Session(Network((1, 1), (), z.dtype), 1)
+    session.set_parameters([np.ones((1, 1))], [np.zeros(1)])
+    return session.probabilities(as_rows(z[:, None], z.dtype))
 
 
 LOGITS = np.r_[0.0, np.geomspace(1e-20, 800, 400), -np.geomspace(1e-20, 800, 400)]
@@ -62,8 +59,8 @@ def test_logarithms_agree_with_the_probabilities(dtype):
 def test_blocks_of_predictions_do_not_show(n_threads, dtype):
     rng = np.random.RandomState(0)
     network = Network((30, 200, 1), ("relu",), np.dtype(dtype))
-    engine = Engine(network, n_threads)
-    engine.set_parameters(
+    session = Session(network, n_threads)
+    session.set_parameters(
         [rng.randn(*shape) for shape in network.shapes()],
         [rng.randn(200), rng.randn(1)],
     )
@@ -71,7 +68,7 @@ def test_blocks_of_predictions_do_not_show(n_threads, dtype):
     for n in (1, 191, 192, 193, 400, 1000):
         rows = as_rows(X[:n], np.dtype(dtype))
         np.testing.assert_array_equal(
-            engine.probabilities(rows), probabilities(engine.logits(rows))
+            session.probabilities(rows), probabilities(session.logits(rows))
         )
 
 

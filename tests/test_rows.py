@@ -10,7 +10,7 @@ from compiled import gather
 
 from fastmlp.kernels import fields as at
 from fastmlp.kernels.gather import SOURCE_TYPES, source_code
-from fastmlp.rows import as_rows
+from fastmlp.data.rows import as_rows
 
 DTYPES = (np.float32, np.float64)
 

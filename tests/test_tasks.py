@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastmlp.kernels import tasks
-from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.tasks import (
+from fastmlp.runtime import tasks
+from fastmlp.runtime.jit import kernel
+from fastmlp.runtime.tasks import (
     CONTROL_SIZE,
     PATIENCE,
     claim,

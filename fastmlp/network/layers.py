@@ -113,7 +113,8 @@ class _Rooms:
         last = layer == self._layout.network.n_layers - 1
         if bias or last:
             columns = n_out if bias else n_in
-            return ("row", columns), padded(columns)
+            # The two gradients of the last layer are there at once, and may be as wide.
+            return ("row", columns, bias and last), padded(columns)
         in_rows = self._layout.sparse and layer == 0
         return (in_rows, n_out), GRADIENT_ROWS * padded(n_out)
 

@@ -91,6 +91,7 @@ class Session:
         self._parameters = aligned_zeros(self._layout.size, network.dtype)
         self._fed: _Fed | None = None
         self._training: _Training | None = None
+        self._all_rows: _Training | None = None
         self._call: Call | None = None
         self._undo: list[np.ndarray] | None = None
         self._step = 0
@@ -101,6 +102,7 @@ class Session:
         """Wait for what still runs, and undo what it has half done; can be interrupted itself."""
         call = self._call
         if call is None:
+            self._undo = None  # of a call that an exception came before
             return
         if call.leave():
             # The call goes first: whoever is interrupted before it counts again, after it never.
@@ -240,6 +242,7 @@ class Session:
             layout.pack(self._layout.unpack(array), arrays[-1])
         self._parameters, *self._moments = arrays
         self._layout, self._stale = layout, True
+        self._training = self._all_rows = None  # they work in the old arrays
         if self._moments:
             self._copies = aligned_zeros(layout.size_of_copies, self.network.dtype)
             self._squares = np.zeros(sum(layout.stored_rows))
@@ -370,6 +373,7 @@ class Session:
         order = _checked_order(order, data.rows)
         if order.size == 0:
             return 0.0
+        self._lay_out(data.rows)
         alpha = self._scaled_alpha(data)
         if self._training is None:
             plan = plans.plan_training(self._layout, self._batch_size, self._most_threads)
@@ -428,6 +432,7 @@ class Session:
         self._settle()
         data, network = self._data(), self.network
         n, alpha = data.rows.n_samples, self._scaled_alpha(data)
+        self._lay_out(data.rows)
         if self._all_rows is None:
             size = min(n, plans.FULL_GRADIENT_ROWS)
             plan = plans.plan_training(

@@ -18,8 +18,8 @@ from fresh import finish, run, start
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.kernels import cache
-from fastmlp.kernels.jit import entry
+from fastmlp.runtime import cache
+from fastmlp.runtime.jit import entry
 from fastmlp.kernels.permutation import permute
 
 PACKAGE = Path(fastmlp.__file__).parent

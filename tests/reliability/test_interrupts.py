@@ -165,9 +165,9 @@ def test_sigterm_kills_at_once():
 def test_a_minibatch_that_is_left_is_undone(monkeypatch):
     """However far it has come; here, to its end."""
     from fastmlp import engine as module
-    from fastmlp.engine import Engine, Optimizer
-    from fastmlp.network import Network
-    from fastmlp.rows import as_rows
+    from fastmlp.network.session import Optimizer, Session
+    from fastmlp.network.layout import Network
+    from fastmlp.data.rows import as_rows
 
     X, y = two_classes(2000, 50, dtype=np.float32)
     network = Network((50, 20, 1), ("relu",), np.dtype("float32"))
