@@ -96,7 +96,9 @@ def _call(typingctx, tiles, c, a, a_by, b, start, gate, numbers, floor):
         row = distance(left, 1)
         a_row = builder.select(by_columns, I64(1), row)
         a_step = builder.select(by_columns, row, I64(1))
-        length = builder.select(by_columns, shared, I64(PANEL))
+        # An empty sum has one empty stretch: stretches are counted by division.
+        some = builder.select(builder.icmp_signed(">", shared, I64(0)), shared, I64(1))
+        length = builder.select(by_columns, some, I64(PANEL))
         # A row of one number to start from is one row for all.
         one_row = builder.icmp_signed("==", builder.extract_value(origin.shape, 1), I64(1))
         start_row = builder.select(one_row, I64(0), I64(PANEL))
