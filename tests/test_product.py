@@ -1,7 +1,6 @@
 """The matrix product in its three uses, for every tile, tail, layout and ending."""
 
 from itertools import cycle
-from itertools import product as combinations
 
 import numpy as np
 import pytest
@@ -213,7 +212,7 @@ def test_each_term_is_added_in_order_and_rounded_once(dtype, by_columns):
     tiny = dtype(eps / 4)
     A = np.array([[1, tiny, -1, tiny]], dtype)
     C = multiply(A, np.ones((4, 1), dtype), np.zeros(1, dtype), by_columns=by_columns)
-    assert C == tiny
+    np.testing.assert_array_equal(C, tiny)
     # Rounded once: (1 + eps)² − (1 + 2 eps) = eps², which a product rounded alone would lose.
     one = dtype(1) + eps
     A = np.array([[one]], dtype)

@@ -37,10 +37,8 @@ def describe_whole(record, at, first, rows, batch):
     record.i, record.j, record.k = view.shape
     record.m, record.n = view.strides[0], view.strides[1]
     out = listed(record.z, 0, view.size)
-    k = 0
-    for number in view.flat:
+    for k, number in enumerate(view.flat):
         out[k] = number
-        k += 1
 
 
 @caller()
