@@ -187,7 +187,7 @@ def test_weighted_sum_of_rows(
     check_unchanged(a, x, c if in_place else s)
     target.check(slice(None))
     factors = np.repeat(weight, rows)[:rows] if one_weight else weight[:rows]
-    B = A.reshape(-1, columns)[:rows]
+    B = A.reshape(stretches * length, columns)[:rows]
     expected = start + factors[None].astype(np.float64) @ B
     bound = 0 if exact else product_error(factors[None], B, start)
     assert (np.abs(target.values - expected) <= bound).all()
