@@ -1,102 +1,132 @@
-"""Compiled callers of what Python cannot call itself, so that each is compiled once."""
+"""What calls compiled code: pieces by their address, and small callers of what has none."""
 
-from fastmlp.kernels import gather as gather_module
-from fastmlp.kernels import loss, simd
-from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.simd import elementwise
+import ctypes
+from functools import lru_cache
 
+import numba
+import numpy as np
+from numba import types
+from numba.core.caching import NullCache
 
-@kernel
-def load(address, size):
-    return simd.load(address, size)
+from fastmlp.kernels import loss
+from fastmlp.kernels.piece import Piece, kind_of_numbers
+from fastmlp.kernels.simd.elementwise import elementwise
+from fastmlp.kernels.views import matrix
+from fastmlp.runtime.numba_internals import c_function
+from fastmlp.runtime.records import listed, numbers
 
-
-@kernel
-def store(address, number, size):
-    simd.store(address, number, size)
-
-
-@kernel
-def dot(a, b, vectors, size):
-    return simd.dot(a, b, vectors, size)
+_SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)
 
 
-@kernel
-def interleave(a, b, count, target, size):
-    simd.interleave(a, b, count, target, size)
+class Caller(Piece):
+    """A piece of the tests' own: not kept on disk, where it would outlive a change of the tests."""
+
+    def address(self, record):
+        if record not in self._compiled:
+            if self._links:
+                self._links[kind_of_numbers(record)].link()
+            signature = types.void(numba.from_dtype(record), *[types.int64] * 4)
+            flags = {"error_model": "numpy"}
+            self._compiled[record] = c_function(self.function, signature, flags, NullCache())
+        return int(self._compiled[record].address)
+
+    def code(self, record):
+        """LLVM's code for records of this type."""
+        self.address(record)
+        return self._compiled[record].inspect_llvm()
 
 
-@kernel
-def address_of(array):
-    return simd.address_of(array)
+def caller(links=None):
+    """Make a `Caller` of a function (record, at, first, rows, batch)."""
+    return lambda function: Caller(function, links or {})
 
 
-@kernel
-def row_dots(a, a_row, rows, w, columns, shift, out, size):
-    simd.row_dots(a, a_row, rows, w, columns, shift, out, size)
+def _fill(record, values):
+    for name, value in values.items():
+        if hasattr(value, "fields"):
+            _fill(record[name], value.fields())
+        elif hasattr(value, "ctypes"):
+            record[name][value.dtype.name] = value.ctypes.data
+        elif hasattr(value, "address"):
+            record[name][value.array.dtype.name] = value.address
+        elif isinstance(value, dict):
+            _fill(record[name], value)
+        else:
+            record[name] = value
 
 
-@kernel
-def weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, size):
-    simd.weighted_row_sum(a, a_step, b, b_step, shared, start, c, vectors, size)
+def filled(dtype, **values):
+    """A record whose fields name matrices, lists of numbers (by their address), or hold numbers."""
+    record = np.zeros(1, dtype)
+    _fill(record[0], values)
+    return record
 
 
-@kernel
-def transpose_block(source, source_row, target, target_row, size):
-    simd.transpose_block(source, source_row, target, target_row, size)
+def column(guarded, **more):
+    """Fields of the record of one number a row."""
+    kind = guarded.array.dtype.name
+    return {kind: guarded.address, "row": 1, "panels": 1, "columns": 1, **more}
 
 
-@kernel
-def gather(
-    code, x, x_row, x_column, order, first, rows, columns, target, target_row, size
-):  # fmt: skip
-    gather_module.gather(
-        code, x, x_row, x_column, order, first, rows, columns, target, target_row, size
+def call(piece, record, at=0, first=0, rows=0, batch=0):
+    """Call a piece with a record, whose type says which code that is."""
+    _SIGNATURE(piece.address(record.dtype))(record.ctypes.data, at, first, rows, batch)
+
+
+def address(record):
+    """Address of a record."""
+    return int(record.ctypes.data)
+
+
+@lru_cache
+def operands(kind):
+    """Record of what a caller of an intrinsic may need: matrices, lists, and numbers."""
+    return np.dtype(
+        [
+            *((name, matrix(kind)) for name in ("c", "a", "b", "start", "gate")),
+            *((name, numbers(kind)) for name in ("x", "y", "z", "v", "w")),
+            *((name, np.int64) for name in ("i", "j", "k", "m", "n")),
+            *((name, np.float64) for name in ("s", "t", "result")),
+        ]
     )
 
 
-@kernel
-def copy_numbers(source, target, count, size):
-    gather_module.copy_numbers(source, target, count, size)
-
-
-def _panel(vectors):
-    @kernel
-    def call(
-        tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row, gate, floor, size
-    ):  # fmt: skip
-        simd.panel(
-            vectors, tiles, a, a_row, a_step, b, b_step, c, c_row, shared, start, start_row, gate,
-            floor, size,
-        )  # fmt: skip
-
-    return call
-
-
-#: panels[n]: the panel of n vectors beside each other.
-panels = {n: _panel(n) for n in (1, 2, 3, 4)}
-
-
-@kernel
-def cross_entropy(count, size, logit, target, weight, delta, loss_of_row, least, most):
-    addresses = (logit, target, weight, delta, loss_of_row)
-    loss.apply_cross_entropy(count, size, addresses, (least, most))
-
-
-@kernel
-def both_probabilities(count, size, logit, complement):
-    loss.apply_probabilities(count, size, (logit, complement), ())
+def of(dtype, **values):
+    """Filled `operands` of a type of numbers."""
+    return filled(operands(np.dtype(dtype).name), **values)
 
 
 def in_place(formula):
-    """f(address, count, size): x ← formula(x) for a formula of one vector.
+    """A caller: x ← formula(x) for the first `rows` numbers of x; a formula of one vector.
 
     The formula's name names its code: it must differ from every other one of its module.
     """
-    apply = elementwise(formula, arrays=1, scalars=0, writes=(0,))
+    apply = elementwise(formula, views=1, scalars=0, writes=(0,), ragged=True)
 
-    @kernel
-    def call(address, count, size):
-        apply(count, size, (address,), ())
+    @caller()
+    def apply_in_place(record, at, first, rows, batch):
+        apply((listed(record.x, 0, rows),), ())
 
-    return call
+    return apply_in_place
+
+
+@caller()
+def cross_entropy(record, at, first, rows, batch):
+    """x, y, z : logits, targets, weights; v, w : δ and ℒ; s, t : ends of the loss."""
+    views = (
+        listed(record.x, 0, rows), listed(record.y, 0, rows), listed(record.z, 0, rows),
+        listed(record.v, 0, rows), listed(record.w, 0, rows),
+    )  # fmt: skip
+    loss._cross_entropy(views, (record.s, record.t))
+
+
+@caller()
+def _both_probabilities(record, at, first, rows, batch):
+    loss._probabilities((listed(record.x, 0, rows), listed(record.y, 0, rows)), ())
+
+
+def both_probabilities(z):
+    """1 − σ(z) and σ(z) in two columns, as the kernel computes them."""
+    p, complement = z.copy(), np.zeros_like(z)
+    call(_both_probabilities, of(z.dtype, x=p, y=complement), rows=len(z))
+    return np.stack([complement, p], axis=1)

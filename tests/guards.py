@@ -15,6 +15,8 @@ from unittest import mock
 
 import numpy as np
 
+from fastmlp.kernels.simd.vector import PANEL
+
 #: Numbers on either side: more than the widest tile and one vector hold.
 MARGIN = 96
 
@@ -67,6 +69,75 @@ class Guarded:
     def check_all_but_the_array(self):
         """Assert that nothing outside the array has been written."""
         self.check(*self.array.shape)
+
+
+class Panels:
+    """A matrix, or one a block, as `fastmlp.kernels.views` stores it, in the middle of guard zones.
+
+    values : (rows, columns) or (blocks, rows, columns)
+    gap : rows of guard between the panels, or panels between the rows where these are apart
+    shift : moves it by single numbers
+    fill : what pads the columns to whole panels
+    in_rows : whether the panels lie within the rows
+
+    What lies between rows, panels and blocks is guarded as well.
+    """
+
+    def __init__(self, values, gap=0, shift=0, fill=0, in_rows=False):
+        values = np.asarray(values)
+        self.shape = values.shape
+        blocks = values.reshape(-1, *values.shape[-2:]) if values.size else values[None]
+        n, self.rows, self.columns = blocks.shape[-3:]
+        self.panels = -(-self.columns // PANEL)
+        if in_rows:
+            self.panel, self.row = PANEL, (self.panels + gap) * PANEL
+            self.block = self.rows * self.row
+        else:
+            self.panel, self.row = (self.rows + gap) * PANEL, PANEL
+            self.block = self.panels * self.panel
+        size = values.dtype.itemsize
+        start = MARGIN + shift
+        self.memory = untouched(n * self.block + 2 * MARGIN + shift, values.dtype)
+        self.address = self.memory.ctypes.data + start * size
+        strides = (self.block * size, self.row * size, self.panel * size, size)
+        self._shape = (n, self.rows, self.panels, PANEL)
+        self._strides = strides
+        self._start = start
+        padded = np.full((n, self.rows, self.panels * PANEL), fill, values.dtype)
+        padded[:, :, : self.columns] = blocks
+        self._view(self.memory)[...] = padded.reshape(self._shape)
+        self._before = bits(self.memory).copy()
+
+    def _view(self, memory):
+        return np.lib.stride_tricks.as_strided(memory[self._start :], self._shape, self._strides)
+
+    @property
+    def padded(self):
+        """What is there now, (blocks, rows, padded columns)."""
+        view = self._view(self.memory)
+        return view.reshape(len(view), self.rows, self.panels * PANEL)
+
+    @property
+    def values(self):
+        """What is there now, without the padding, in the shape that it was made from."""
+        return self.padded[:, :, : self.columns].reshape(self.shape).copy()
+
+    def fields(self, **more):
+        """Of the record of the matrix; `step` is for a matrix whose rows are taken by `first`."""
+        return {
+            self.memory.dtype.name: self.address, "panel": self.panel, "row": self.row,
+            "panels": self.panels, "rows": self.rows, "columns": PANEL, "block": self.block, **more,
+        }  # fmt: skip
+
+    def check(self, rows=slice(0), columns=slice(None), block=slice(None)):
+        """Assert that nothing but these rows and columns (slices) of a block has been written."""
+        now = bits(self.memory).copy()
+        shape = self._shape[0], self.rows, self.panels * PANEL
+        written = np.zeros(shape, bool)
+        written[block, rows, columns] = True
+        view, before = self._view(now), self._view(self._before)
+        view[...] = np.where(written.reshape(self._shape), before, view)
+        np.testing.assert_array_equal(now, self._before)
 
 
 def check_unchanged(*guarded):

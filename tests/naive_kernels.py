@@ -3,11 +3,13 @@
 import numpy as np
 
 
-def product(A, B, start, gate=None, floor=-np.inf):
-    """C = max(floor, start + A·B), and 0 where the gate is 0; NaN stays NaN."""
+def product(A, B, start, gate=None, floor=-np.inf, *, times=False):
+    """C = max(floor, start + A·B), and 0 where the gate is 0, or times the gate; NaN stays NaN."""
     C = np.asarray(start) + A @ B
     C = np.maximum(C, C.dtype.type(floor))
-    return C if gate is None else np.where(gate == 0, np.zeros((), C.dtype), C)
+    if gate is None:
+        return C
+    return C * gate if times else np.where(gate == 0, np.zeros((), C.dtype), C)
 
 
 def product_error(A, B, start):
@@ -22,7 +24,7 @@ def whole_vectors(columns, lanes):
     return -(-columns // lanes) * lanes
 
 
-def gather(X, order, dtype):
+def take_rows(X, order, dtype):
     """The rows of X that the order names, in another dtype."""
     rows = X if order is None else X[order]
     with np.errstate(over="ignore"):

@@ -7,7 +7,7 @@ from guards import Guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp.kernels import functions
+from fastmlp.kernels.simd import functions
 
 DTYPES = (np.float32, np.float64)
 FUNCTIONS = {
@@ -45,10 +45,9 @@ FUNCTIONS["complement"] = compiled.in_place(complement)
 
 def apply(name, x):
     """The compiled function of every number of x."""
-    padded = np.zeros(-(-x.size // 16) * 16, x.dtype)
-    padded[: x.size] = x
-    FUNCTIONS[name](padded.ctypes.data, padded.size, x.itemsize)
-    return padded[: x.size]
+    x = np.array(x)
+    compiled.call(FUNCTIONS[name], compiled.of(x.dtype, x=x), rows=x.size)
+    return x
 
 
 def exact(name, x):
@@ -218,9 +217,9 @@ def test_a_number_does_not_depend_on_its_neighbours(dtype, name):
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(numbers=st.lists(st.floats(width=32), min_size=1, max_size=40))
 def test_any_numbers(dtype, numbers):
-    x = Guarded(np.resize(np.array(numbers, dtype), -(-len(numbers) // 16) * 16), shift=1)
+    x = Guarded(np.array(numbers, dtype), shift=1)
     arguments = x.array[0].copy()
-    FUNCTIONS["sigmoid"](x.address, x.array.size, x.array.itemsize)
+    compiled.call(FUNCTIONS["sigmoid"], compiled.of(dtype, x=x), rows=x.array.size)
     x.check_all_but_the_array()
     expected = exact("sigmoid", arguments)
     expected[arguments == -np.inf] = 0

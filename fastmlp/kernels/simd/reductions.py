@@ -331,6 +331,8 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
         alone = builder.icmp_signed("==", builder.extract_value(factors.shape, 0), I64(1))
         step = builder.select(alone, I64(0), I64(1))
         length = builder.extract_value(rows_.shape, 1)
+        # A stretch without rows: stretches are counted by division.
+        length = builder.select(builder.icmp_signed(">", length, I64(0)), length, I64(1))
         with Loop(builder, builder.extract_value(rows_.shape, 0)) as panel:
 
             def at(view):
