@@ -1,4 +1,4 @@
-"""A session: the buffers of one network, and the calls that train it, apply it and take its state.
+"""A session: the numbers of one network, and the calls that train it, apply it and take its state.
 
 Memory is safe wherever an exception lands. Threads know buffers by address alone, but a thread that
 works for a call holds the call, which holds the buffers. And what a call has left half done is set
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fastmlp.network import plan as plans
-from fastmlp.network.layers import Update, prediction_program, training_program
-from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of, padded
-from fastmlp.network.optimizer import Optimizer
-from fastmlp.network.program import Bound
 from fastmlp.data.rows import Rows
+from fastmlp.network import plan as plans
+from fastmlp.network.layers import Update
+from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of
+from fastmlp.network.minibatches import Data, Minibatches, checked_order, data_of, minibatches
+from fastmlp.network.optimizer import Optimizer
+from fastmlp.network.prediction import predict
 from fastmlp.runtime.call import Call
-from fastmlp.runtime.pace import Pace
-from fastmlp.runtime.tasks import stop
 from fastmlp.runtime.team import available_threads
 
 __all__ = ["Optimizer", "Session", "State"]
@@ -47,28 +45,6 @@ class State:
     moments: list[np.ndarray]
 
 
-@dataclass
-class _Fed:
-    """The rows that a session trains on."""
-
-    rows: Rows
-    targets: np.ndarray
-    weight: np.ndarray | None
-    exponent: int  # the weights have been divided by 2 to the power of it
-    entries: np.ndarray | None  # of each row of a sparse X
-
-
-@dataclass
-class _Training:
-    """The buffers of a minibatch, and the program that works in them."""
-
-    plan: plans.Plan
-    bound: Bound
-    memory: dict[str, Any]
-    pace: Pace
-    batch_seconds: float
-
-
 class Session:
     """Trains and applies one network; parameters, gradients and moments stay in its flat buffers.
 
@@ -89,15 +65,16 @@ class Session:
         self._most_threads = available_threads(n_threads)
         self._layout = layout_of(network, sparse)
         self._parameters = aligned_zeros(self._layout.size, network.dtype)
-        self._fed: _Fed | None = None
-        self._training: _Training | None = None
-        self._all_rows: _Training | None = None
+        self._moments: list[np.ndarray] = []
+        self._step = 0
+        self._data: Data | None = None
+        # In which the session trains, and takes the gradient over all rows.
+        self._training: Minibatches | None = None
+        self._whole: Minibatches | None = None
+        # A call under way, and the numbers before it, where it can be left in the middle.
         self._call: Call | None = None
         self._undo: list[np.ndarray] | None = None
-        self._step = 0
-        self._moments: list[np.ndarray] = []
 
-    # -- what an exception has left ----------------------------------------------------------------
     def _settle(self) -> None:
         """Wait for what still runs, and undo what it has half done; can be interrupted itself."""
         call = self._call
@@ -156,7 +133,7 @@ class Session:
             self._layout.pack(self.network.unflatten(np.asarray(array)), buffer)
         self._step, self._stale = state.step, True
 
-    # -- training ----------------------------------------------------------------------------------
+    # -- rows --------------------------------------------------------------------------------------
     def prepare(
         self,
         rows: Rows,
@@ -171,12 +148,8 @@ class Session:
 
         Parameters
         ----------
-        rows : Rows
-            X.
-        targets : ndarray of shape (rows.n_samples,)
-            0 or 1.
-        sample_weight : ndarray of shape (rows.n_samples,) or None
-            Weights of the rows.
+        rows, targets, sample_weight
+            As `feed` takes them.
         batch_size : int
             Rows of a minibatch.
         alpha : float
@@ -185,16 +158,12 @@ class Session:
             Update and constants.
         """
         self._settle()
-        self._check_rows(rows)
         self._lay_out(rows)
-        self._optimizer, self._alpha = optimizer, float(alpha)
-        self._batch_size = batch_size
-        self._step = 0
-        dtype, size = self.network.dtype, self._layout.size
+        self._optimizer, self._alpha, self._batch_size = optimizer, float(alpha), batch_size
+        size, dtype = self._layout.size, self.network.dtype
         self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
-        self._copies = aligned_zeros(self._layout.size_of_copies, dtype)
-        self._squares = np.zeros(sum(self._layout.stored_rows))
-        self._stale = True
+        self._step = 0
+        self._make_room_for_derived()
         self.feed(rows, targets, sample_weight)
 
     def feed(
@@ -205,111 +174,52 @@ class Session:
         Parameters
         ----------
         rows : Rows
-            X, of the features that `prepare` was given.
+            X, of the features that the network has.
         targets : ndarray of shape (rows.n_samples,)
             0 or 1.
-        sample_weight : ndarray of shape (rows.n_samples,) or None
+        sample_weight : ndarray of shape (rows.n_samples,), or None
             Weights of the rows.
+
+        Raises
+        ------
+        ValueError
+            If X has other features, or the lengths differ.
         """
         self._settle()
-        self._check_rows(rows)
         self._lay_out(rows)
-        for name, array in (("targets", targets), ("sample_weight", sample_weight)):
-            if array is not None and np.shape(array) != (rows.n_samples,):
-                raise ValueError(f"{name} must have shape ({rows.n_samples},).")
-        exponent = 0
-        if sample_weight is not None:
-            # Weights and alpha times a power of two train the same network to the last bit. So the
-            # largest weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
-            exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
-            with np.errstate(under="ignore"):
-                sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
-        entries = None if rows.array is not None else np.diff(rows.csr[1])
-        targets = np.require(targets, np.bool_, ("C", "A"))
-        self._fed = _Fed(rows, targets, sample_weight, exponent, entries)
-        self._training = self._all_rows = None
-        self._batches: tuple[np.ndarray, ...] | None = None
+        self._data = data_of(rows, targets, sample_weight)
+        self._training = self._whole = None
+
+    def end_training(self) -> None:
+        """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""
+        self._settle()
+        self._data = self._training = self._whole = None
+        self._copies = self._squares = np.empty(0)
 
     def _lay_out(self, rows: Rows) -> None:
-        """Have weights and moments laid out for X of this kind."""
-        sparse = rows.array is None
-        if sparse == self._layout.sparse:
-            return
-        layout = layout_of(self.network, sparse)
-        arrays = []
-        for array in (self._parameters, *self._moments):
-            arrays.append(aligned_zeros(layout.size, self.network.dtype))
-            layout.pack(self._layout.unpack(array), arrays[-1])
-        self._parameters, *self._moments = arrays
-        self._layout, self._stale = layout, True
-        self._training = self._all_rows = None  # they work in the old arrays
-        if self._moments:
-            self._copies = aligned_zeros(layout.size_of_copies, self.network.dtype)
-            self._squares = np.zeros(sum(layout.stored_rows))
-
-    def _data(self) -> _Fed:
-        if self._fed is None:
-            raise RuntimeError("prepare comes before training.")
-        return self._fed
-
-    def _check_rows(self, rows: Rows) -> None:
+        """Have weights and moments laid out for X of this kind; ValueError for other features."""
         if rows.n_features != self.network.widths[0]:
             raise ValueError(
                 f"X has {rows.n_features} features, but the network expects "
                 f"{self.network.widths[0]} features as input."
             )
+        sparse = rows.array is None
+        if sparse == self._layout.sparse:
+            return
+        layout = layout_of(self.network, sparse)
+        arrays = [aligned_zeros(layout.size, self.network.dtype) for _ in (0, *self._moments)]
+        for array, earlier in zip(arrays, (self._parameters, *self._moments), strict=True):
+            layout.pack(self._layout.unpack(earlier), array)
+        self._parameters, *self._moments = arrays
+        self._layout = layout
+        self._training = self._whole = None  # they work in the old arrays
+        self._make_room_for_derived()
 
-    @np.errstate(under="ignore")
-    def _scaled_alpha(self, data: _Fed) -> float:
-        return float(np.ldexp(self._alpha, -data.exponent))
-
-    def _bind(self, plan: plans.Plan, update: Update, gradients: np.ndarray | None) -> _Training:
-        """Buffers and program of a minibatch."""
-        data, dtype = self._data(), self.network.dtype
-        rows = data.rows
-        program, sizes = training_program(self._layout, rows.source, plan, update)
-        memory = {
-            "parameters": self._parameters,
-            "moment_1": self._moments[0],
-            "moment_2": self._moments[-1],
-            "copies": self._copies,
-            "squares": self._squares,
-            "activations": aligned_zeros(sizes.activations, dtype),
-            "deltas": aligned_zeros(sizes.deltas, dtype),
-            "rooms": aligned_zeros(sizes.rooms, dtype),
-            "blocks": aligned_zeros(sizes.blocks, dtype),
-            "zeros": aligned_zeros(padded(max(self.network.widths)), dtype),
-            "one": np.ones(1, dtype),
-            **{
-                name: aligned_zeros(sizes.rows, dtype)
-                for name in ("logits", "target", "weight", "output_delta", "loss")
-            },
-            "targets": data.targets,
-        }
-        memory["weight"][:] = 1  # stays, unless rows have weights
-        if data.weight is not None:
-            memory["sample_weight"] = data.weight
-        if gradients is not None:
-            memory["gradients"] = gradients
-        if data.entries is not None:
-            slots = padded(self.network.widths[0]) // 16 + plans.GRADIENT_ROWS // 16
-            memory["begins"], memory["ends"] = np.zeros((2, slots), np.int64)
-            memory["entries"] = np.zeros((self._most_entries(plan.batch_size), 2), np.int64)
-        bound = program.bind({"sample_weight": 0, "gradients": 0, **_addresses(memory), **rows.values_of_refs()})
-        work = 2 * plan.batch_size * self.network.multiply_adds
-        memory["words"], memory["x"] = bound.words, rows.memory()
-        return _Training(
-            plan, bound, memory,
-            Pace(plan.n_threads), 1.5 * work / plans.SLOW,
-        )  # fmt: skip
-
-    def _most_entries(self, batch_size: int) -> int:
-        """Entries of a sparse X in a minibatch at most, whatever the order of the rows."""
-        entries = self._data().entries
-        assert entries is not None
-        if len(entries) > batch_size:
-            entries = np.partition(entries, len(entries) - batch_size)[-batch_size:]
-        return int(entries.sum())
+    def _make_room_for_derived(self) -> None:
+        """Have room for the transposed copies and row norms of the weights."""
+        self._copies = aligned_zeros(self._layout.size_of_copies, self.network.dtype)
+        self._squares = np.zeros(sum(self._layout.stored_rows))
+        self._stale = True
 
     def _refresh(self) -> None:
         """Derive transposed copies and row norms from weights that were set from outside."""
@@ -330,22 +240,20 @@ class Session:
                 view[...] = target.reshape(view.shape)
         self._stale = False
 
-    def _minibatches(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First position, number of rows, and 1 / Σ weights (0: left out) of each minibatch."""
-        if self._batches is not None and self._batches[0][-1] + self._batches[1][-1] == len(order):
-            starts, sizes, scales = self._batches
-        else:
-            starts = np.arange(0, len(order), self._batch_size)
-            sizes = np.diff(np.append(starts, len(order)))
-            scales = 1.0 / sizes
-            self._batches = starts, sizes, scales
-        weight = self._data().weight
-        if weight is not None:
-            with np.errstate(under="ignore"):
-                totals = np.add.reduceat(weight[order], starts, dtype=np.float64)
-            scales = np.divide(1.0, totals, out=np.zeros(len(starts)), where=totals > 0)
-        return starts, sizes, scales
+    def _bound(self, plan: plans.Plan, update: Update, **more: np.ndarray) -> Minibatches:
+        """Minibatches that work in this session's numbers."""
+        numbers = {
+            "parameters": self._parameters, "copies": self._copies, "squares": self._squares,
+            "moment_1": self._moments[0], "moment_2": self._moments[-1],
+        }  # fmt: skip
+        return minibatches(self._layout, self._fed(), plan, update, {**numbers, **more})
 
+    def _fed(self) -> Data:
+        if self._data is None:
+            raise RuntimeError("prepare comes before training.")
+        return self._data
+
+    # -- training ----------------------------------------------------------------------------------
     def train_epoch(self, order: np.ndarray, learning_rate: float) -> float:
         """One pass over the rows named by `order` in minibatches; returns the mean loss.
 
@@ -369,88 +277,92 @@ class Session:
         are those of whole minibatches whenever the session is asked for them.
         """
         self._settle()
-        data = self._data()
-        order = _checked_order(order, data.rows)
+        data = self._fed()
+        order = checked_order(order, data.rows)
         if order.size == 0:
             return 0.0
         self._lay_out(data.rows)
-        alpha = self._scaled_alpha(data)
+        alpha = data.scaled(self._alpha)
         if self._training is None:
             plan = plans.plan_training(self._layout, self._batch_size, self._most_threads)
-            update = self._optimizer.update(self.network.dtype, alpha)
-            self._training = self._bind(plan, update, None)
-        training = self._training
-        _, sizes, scales = self._minibatches(order)
-        used = np.flatnonzero(scales)
-        steps = np.maximum(self._step + np.cumsum(scales > 0), 1)
-        rates = self._optimizer.rates(learning_rate, steps)
+            self._training = self._bound(plan, self._optimizer.update(self.network.dtype, alpha))
         self._refresh()
-        losses = np.zeros((len(scales), 2))
-        _set_epoch(training, order, rates, scales, losses)
-        done = 0
-        while done < len(used):
-            threads, longest = training.pace.next_call()
-            batches = used[done : done + longest]
-            started = time.perf_counter()
-            stoppable = len(batches) == 1 and training.batch_seconds > plans.LONG_SECONDS
-            if stoppable:
-                self._undo = [x.copy() for x in (self._parameters, *self._moments)]
-            call = self._run(
-                training, batches, threads, len(order), counts=len(batches), stoppable=stoppable
-            )
-            self._settle()
-            seconds = time.perf_counter() - started
-            training.batch_seconds = seconds / len(batches)
-            n_batches = sizes[batches].sum() / self._batch_size
-            training.pace.record(n_batches, seconds, call.seconds_on_core)
-            done += len(batches)
+        starts = np.arange(0, len(order), self._batch_size)
+        sizes = np.diff(np.append(starts, len(order)))
+        totals = data.weights_of_batches(order, starts)
+        used = np.flatnonzero(totals > 0)
+        scales = np.zeros(len(starts))
+        scales[used] = 1.0 / totals[used]
+        steps = np.maximum(self._step + np.cumsum(totals > 0), 1)
+        rates = self._optimizer.rates(learning_rate, steps)
+        losses = np.zeros((len(starts), 2))
+        self._training.begin_epoch(order, rates=rates, scales=scales, losses=losses)
+        self._train(self._training, used, sizes, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         with np.errstate(all="ignore"):
-            totals = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * scales * sizes
-            return float(totals.sum() / max(1, sizes[used].sum()))
+            sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * scales * sizes
+            return float(sums.sum() / max(1, sizes[used].sum()))
 
-    def _run(
-        self, training: _Training, batches: np.ndarray, n_threads: int, n_rows: int, *,
-        counts: int, stoppable: bool,
-    ) -> Call:  # fmt: skip
-        """Run some minibatches, which count as so many updates; `_settle` comes after it."""
-        call = self._call = Call(
-            training.memory, n_threads, batches, **training.bound.fields, n_rows=n_rows,
-            batch_size=training.plan.batch_size, counts=counts,
+    def _train(
+        self, training: Minibatches, batches: np.ndarray, sizes: np.ndarray, n_rows: int
+    ) -> None:
+        """Go through minibatches of an epoch, by their numbers, in calls of a length to choose."""
+        done = 0
+        while done < len(batches):
+            threads, longest = training.pace.next_call()
+            part = batches[done : done + longest]
+            started = time.perf_counter()
+            stoppable = len(part) == 1 and training.seconds > plans.LONG_SECONDS
+            if stoppable:
+                self._undo = [array.copy() for array in (self._parameters, *self._moments)]
+            call = self._new_call(training, threads, part, n_rows, counts=len(part))
+            call.run(stoppable=stoppable)
+            self._settle()
+            seconds = time.perf_counter() - started
+            training.seconds = seconds / len(part)
+            whole = float(sizes[part].sum()) / self._batch_size
+            training.pace.record(whole, seconds, call.seconds_on_core)
+            done += len(part)
+
+    def _new_call(
+        self,
+        training: Minibatches,
+        n_threads: int,
+        batches: np.ndarray,
+        n_rows: int,
+        *,
+        counts: int = 0,
+    ) -> Call:
+        """A call over some minibatches, which `_settle` knows of from here on."""
+        self._call = Call(
+            training.memory, n_threads, batches, counts=counts, **training.bound.fields,
+            n_rows=n_rows, batch_size=training.plan.batch_size,
         )  # fmt: skip
-        call.run(stoppable=stoppable)
-        return call
-
-    def end_training(self) -> None:
-        """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""
-        self._settle()
-        self._fed = self._training = self._all_rows = self._batches = None
-        self._copies = self._squares = np.empty(0)
+        return self._call
 
     def loss_and_gradient(self) -> tuple[float, Parameters]:
         """Mean loss over all rows with its L2 term, and its gradient (for L-BFGS)."""
         self._settle()
-        data, network = self._data(), self.network
-        n, alpha = data.rows.n_samples, self._scaled_alpha(data)
+        data, network = self._fed(), self.network
+        n, alpha = data.rows.n_samples, data.scaled(self._alpha)
         self._lay_out(data.rows)
-        if self._all_rows is None:
-            size = min(n, plans.FULL_GRADIENT_ROWS)
+        if self._whole is None:
             plan = plans.plan_training(
-                self._layout, size, self._most_threads, whole_gradient=True
-            )
+                self._layout, min(n, plans.FULL_GRADIENT_ROWS), self._most_threads,
+                whole_gradient=True,
+            )  # fmt: skip
             self._gradients = aligned_zeros(self._layout.size, network.dtype)
-            self._all_rows = self._bind(plan, Update(None), self._gradients)
-        training = self._all_rows
+            self._whole = self._bound(plan, Update(None), gradients=self._gradients)
+        whole = self._whole
         self._refresh()
-        n_batches = -(-n // training.plan.batch_size)
-        losses, ones = np.zeros((n_batches, 2)), np.ones(n_batches)
-        _set_epoch(training, np.arange(n), ones, ones, losses)
-        long = 3 * n * network.multiply_adds > plans.LONG_SECONDS * plans.SLOW
-        batches, n_threads = np.arange(n_batches), training.plan.n_threads
-        self._run(training, batches, n_threads, n, counts=0, stoppable=long)
+        batches = np.arange(-(-n // whole.plan.batch_size))
+        losses, ones = np.zeros((len(batches), 2)), np.ones(len(batches))
+        whole.begin_epoch(np.arange(n), rates=ones, scales=ones, losses=losses)
+        call = self._new_call(whole, whole.plan.n_threads, batches, n)
+        call.run(stoppable=3 * n * network.multiply_adds > plans.LONG_SECONDS * plans.SLOW)
         self._settle()
         with np.errstate(all="ignore"):
-            total = n if data.weight is None else float(data.weight.sum())
+            total = data.total_weight
             coefs, intercepts = self._layout.unpack(self._gradients)
             weights, _ = self._layout.unpack(self._parameters)
             coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
@@ -469,69 +381,8 @@ class Session:
 
     def _predict(self, rows: Rows, order: np.ndarray | None, *, probabilities: bool) -> np.ndarray:
         self._settle()
-        self._check_rows(rows)
         self._lay_out(rows)
-        dtype = self.network.dtype
-        n = rows.n_samples if order is None else len(order)
-        result = np.empty((n, 2) if probabilities else n, dtype)
-        if n == 0:
-            return result
-        block, n_blocks, n_threads = plans.plan_prediction(self.network, n, self._most_threads)
-        program, size = prediction_program(
-            self._layout, rows.source, block, n_threads, probabilities=probabilities
-        )
-        memory = {
-            "parameters": self._parameters,
-            "activations": aligned_zeros(size, dtype),
-            "logits": aligned_zeros(n_threads * padded(block), dtype),
-            "complement": aligned_zeros(n_threads * padded(block), dtype),
-            "result": result,
-        }
-        bound = program.bind(
-            {**_NOT_FOR_PREDICTIONS, **_addresses(memory), **rows.values_of_refs()}
-        )
-        address = 0
-        if order is not None:
-            memory["order"] = order = _checked_order(order, rows)
-            address = order.ctypes.data
-        bound.write("epoch", (address, n, block, block))
-        call = Call(
-            (memory, bound.words, rows.memory()), n_threads, np.arange(n_blocks),
-            **bound.fields, n_rows=n, batch_size=block, slots=n_threads,
+        return predict(
+            self._layout, self._parameters, rows, order, self._most_threads,
+            probabilities=probabilities,
         )  # fmt: skip
-        work = n * self.network.multiply_adds
-        try:
-            call.run(stoppable=work > plans.LONG_SECONDS * plans.SLOW)
-        finally:
-            # Its threads, if any are left, hold what they write to, and nobody else does.
-            stop(call.control)
-        return result
-
-
-_NOT_FOR_PREDICTIONS = {"deltas": 0, "entries": 0, "begins": 0, "ends": 0}
-
-
-def _addresses(memory: dict[str, np.ndarray]) -> dict[str, int]:
-    return {name: array.ctypes.data for name, array in memory.items()}
-
-
-def _set_epoch(
-    training: _Training,
-    order: np.ndarray,
-    rates: np.ndarray,
-    scales: np.ndarray,
-    losses: np.ndarray,
-) -> None:
-    """Tell the pieces about the minibatches that come."""
-    training.memory.update(order=order, rates=rates, scales=scales, losses=losses)
-    sizes = len(order), training.plan.batch_size, training.plan.block_rows
-    addresses = (array.ctypes.data for array in (rates, scales, losses))
-    training.bound.write("epoch", (order.ctypes.data, *sizes, *addresses))
-
-
-def _checked_order(order: np.ndarray, rows: Rows) -> np.ndarray:
-    """Row numbers as the kernels read them: none outside X, so that nothing is read there."""
-    order = np.require(order, np.int64, ("C", "A", "E", "W"))
-    if order.size and (order.min() < 0 or order.max() >= rows.n_samples):
-        raise ValueError("order names rows that X does not have.")
-    return order

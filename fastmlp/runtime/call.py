@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastmlp.runtime import team
 from fastmlp.runtime.compiling import apart
 from fastmlp.runtime.driver import CALL
-from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, ON_CORE, PATIENCE, new_control, stop
-
-#: Nanoseconds that a thread of a call waits before it yields, unless cores are too few.
-_PATIENCE = 100_000
-
-#: Threads of the calls under way, by the id of the call.
-_under_way: dict[int, int] = {}
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_under_way.clear)
+from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, ON_CORE, new_control, stop
 
 
 class Call:
@@ -65,13 +54,7 @@ class Call:
             self._run()
 
     def _run(self) -> None:
-        _under_way[id(self)] = self._n_threads
-        try:
-            if 1 < sum(list(_under_way.values())) <= numba.config.NUMBA_DEFAULT_NUM_THREADS:
-                self.control[PATIENCE] = _PATIENCE
-            team.run(self._record.ctypes.data, self._n_threads)
-        finally:
-            _under_way.pop(id(self), None)
+        team.run(self._record.ctypes.data, self._n_threads)
 
     @property
     def seconds_on_core(self) -> float:

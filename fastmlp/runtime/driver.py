@@ -111,8 +111,6 @@ def work(call):
     control = call.control
     came = tasks.time_on_core()
     thread = tasks.enter(control)
-    patient = tasks.patience(control) > 0
-    began = on_core = np.int64(0)
     number = np.int64(0)
     while number < call.n_batches and (call.slots == 0 or thread < call.slots):
         if tasks.stopped(control):
@@ -122,8 +120,6 @@ def work(call):
             phase = _phase_at(call.phases + k * _PHASE_SIZE)
             n_units = phase.end_unit - phase.unit
             for shift in range(n_units):
-                if patient:
-                    began, on_core = tasks.give_way(began, on_core)
                 unit = phase.unit + (thread * n_units // call.n_threads + shift) % n_units
                 if tasks.claim(control, unit, number):
                     if call.waits:

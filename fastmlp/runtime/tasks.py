@@ -32,16 +32,13 @@ from fastmlp.runtime.records import I64
 I32 = ir.IntType(32)
 
 #: Positions in the control array, each in a cache line of its own.
-DONE, INSIDE, LEFT, PATIENCE, ON_CORE = 0, 16, 32, 48, 49
+DONE, INSIDE, LEFT, ON_CORE = 0, 16, 32, 33
 #: From here on, minibatches that have been claimed of each unit, each in a cache line of its own.
-CLAIMED, CLAIM_SIZE = 64, 8
+CLAIMED, CLAIM_SIZE = 48, 8
 #: More units than any call has: a count that is set to it ends the call.
 STOPPED = 1 << 62
-_SPINS, _SPINS_BETWEEN_CLOCKS = 2000, 50
-
-#: A thread gives way when it has run for so long, in nanoseconds: Linux takes a core away after 2.8
-#: to 4 ms. If it was off its core for longer than the second number, its slice began later.
-_TURN, _OFF = 2_500_000, 500_000
+#: How often a waiting thread looks before it yields its time slice: about 25 µs.
+_SPINS = 2000
 
 
 @intrinsic
@@ -109,29 +106,21 @@ def _yield_slice(typingctx):
     return types.void(), codegen
 
 
-def _clock(name):
-    """An intrinsic that reads a clock of the operating system in nanoseconds; 0 without it."""
-    clock = getattr(time, name, None)
+@intrinsic
+def time_on_core(typingctx):
+    """Nanoseconds that this thread has been on a core; 0 where the system does not say."""
+    clock = getattr(time, "CLOCK_THREAD_CPUTIME_ID", None)
 
-    @intrinsic
-    def read(typingctx):
-        def codegen(context, builder, signature, args):
-            if clock is None:
-                return I64(0)
-            timespec = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
-            get_time = _declare(builder.module, "clock_gettime", I32, [I32, timespec.type])
-            builder.call(get_time, [I32(clock), timespec])
-            seconds, nanoseconds = (
-                builder.extract_value(builder.load(timespec), k) for k in range(2)
-            )
-            return builder.add(builder.mul(seconds, I64(1_000_000_000)), nanoseconds)
+    def codegen(context, builder, signature, args):
+        if clock is None:
+            return I64(0)
+        timespec = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
+        get_time = _declare(builder.module, "clock_gettime", I32, [I32, timespec.type])
+        builder.call(get_time, [I32(clock), timespec])
+        seconds, nanoseconds = (builder.extract_value(builder.load(timespec), k) for k in range(2))
+        return builder.add(builder.mul(seconds, I64(1_000_000_000)), nanoseconds)
 
-        return types.int64(), codegen
-
-    return read
-
-
-_now, time_on_core = _clock("CLOCK_MONOTONIC"), _clock("CLOCK_THREAD_CPUTIME_ID")
+    return types.int64(), codegen
 
 
 def new_control(n_units: int) -> np.ndarray:
@@ -186,43 +175,13 @@ def leave(control, came):
 
 
 @kernel
-def give_way(began, on_core):
-    """Yield where the time slice of this thread is nearly over; called without a unit.
-
-    began, on_core : int64, when the slice began, and this thread's time on its core then; 0 at
-    first. Returns both for the next call.
-    """
-    now = _now()
-    if now - began < _TURN:
-        return began, on_core
-    used = time_on_core()
-    if (now - began) - (used - on_core) < _OFF:
-        _yield_slice()
-        now, used = _now(), time_on_core()
-    return now, used
-
-
-@kernel
 def wait_for(control, units):
     """Return when `units` units are done."""
     address = control + 8 * DONE
     spins = 0
-    while spins < _SPINS:
-        if _load(address) >= units:
-            return
-        _pause()
-        spins += 1
-    patience = _load(control + 8 * PATIENCE)
-    began = _now()
     while _load(address) < units:
-        if patience > 0 and _now() - began < patience:
-            for _ in range(_SPINS_BETWEEN_CLOCKS):
-                _pause()
+        if spins < _SPINS:
+            _pause()
+            spins += 1
         else:
             _yield_slice()
-
-
-@kernel
-def patience(control):
-    """Nanoseconds that a thread of this call waits before it yields."""
-    return _load(control + 8 * PATIENCE)

@@ -1,0 +1,184 @@
+"""What a session trains on, and the memory in which it goes through minibatches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastmlp.data.rows import Rows
+from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.network.layers import Buffers, Update, training_program
+from fastmlp.network.layout import Layout, aligned_zeros, padded
+from fastmlp.network.plan import GRADIENT_ROWS, SLOW, Plan
+from fastmlp.network.program import Bound
+from fastmlp.runtime.pace import Pace
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on, as `data_of` checks and scales them.
+
+    Attributes
+    ----------
+    rows : Rows
+        X.
+    targets : ndarray of bool of shape (n_samples,)
+        y.
+    weight : ndarray of float64 of shape (n_samples,), or None
+        Weights of the rows, divided by 2 to the power of `exponent`.
+    exponent : int
+    """
+
+    rows: Rows
+    targets: np.ndarray
+    weight: np.ndarray | None
+    exponent: int
+
+    @property
+    def total_weight(self) -> float:
+        """Σ weights."""
+        return self.rows.n_samples if self.weight is None else float(self.weight.sum())
+
+    @np.errstate(under="ignore")
+    def scaled(self, alpha: float) -> float:
+        """The strength of the L2 term beside these weights."""
+        return float(np.ldexp(alpha, -self.exponent))
+
+    @np.errstate(under="ignore")
+    def weights_of_batches(self, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Σ weights of each minibatch, which begin at these positions of the order."""
+        if self.weight is None:
+            return np.diff(np.append(starts, len(order))).astype(np.float64)
+        return np.asarray(np.add.reduceat(self.weight[order], starts, dtype=np.float64))
+
+    def most_entries(self, batch_size: int) -> int:
+        """Entries of a sparse X in a minibatch at most, whatever the order of the rows."""
+        entries = np.diff(self.rows.csr[1])
+        if len(entries) > batch_size:
+            entries = np.partition(entries, len(entries) - batch_size)[-batch_size:]
+        return int(entries.sum())
+
+
+@np.errstate(under="ignore")
+def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -> Data:
+    """Rows to train on.
+
+    Weights and alpha times a power of two train the same network to the last bit. So the largest
+    weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    for name, array in (("targets", targets), ("sample_weight", sample_weight)):
+        if array is not None and np.shape(array) != (rows.n_samples,):
+            raise ValueError(f"{name} must have shape ({rows.n_samples},).")
+    targets, exponent = np.require(targets, np.bool_, ("C", "A")), 0
+    if sample_weight is not None:
+        exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
+        sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
+    return Data(rows, targets, sample_weight, exponent)
+
+
+def checked_order(order: np.ndarray, rows: Rows) -> np.ndarray:
+    """Row numbers as the kernels read them: none outside X, so that nothing is read there.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    order = np.require(order, np.int64, ("C", "A", "E", "W"))
+    if order.size and (order.min() < 0 or order.max() >= rows.n_samples):
+        raise ValueError("order names rows that X does not have.")
+    return order
+
+
+@dataclass
+class Minibatches:
+    """The program of a minibatch, and all memory that it works in.
+
+    Attributes
+    ----------
+    plan : Plan
+        How a minibatch is shared.
+    bound : Bound
+        The program.
+    memory : dict
+        What its addresses point to.
+    pace : Pace
+        How long calls are, and how many threads they have.
+    seconds : float
+        What a minibatch takes: at most, before one has been timed.
+    """
+
+    plan: Plan
+    bound: Bound
+    memory: dict[str, Any]
+    pace: Pace
+    seconds: float
+
+    def begin_epoch(self, order: np.ndarray, **by_batch: np.ndarray) -> None:
+        """Tell the pieces about the minibatches that come.
+
+        by_batch : rates, scales and losses of `kernels.epoch.EPOCH`
+        """
+        self.memory.update(order=order, **by_batch)
+        sizes = len(order), self.plan.batch_size, self.plan.block_rows
+        arrays = (by_batch[name] for name in ("rates", "scales", "losses"))
+        addresses = (array.ctypes.data for array in arrays)
+        self.bound.write("epoch", (order.ctypes.data, *sizes, *addresses))
+
+
+def minibatches(
+    layout: Layout, data: Data, plan: Plan, update: Update, parameters: dict[str, np.ndarray]
+) -> Minibatches:
+    """Make the program of a minibatch, and its buffers.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the weights.
+    data : Data
+        What to train on.
+    plan : Plan
+        How a minibatch is shared.
+    update : Update
+        What becomes of gradients.
+    parameters : dict of str to ndarray
+        Weights, moments and what is derived from them, by the names that `layers` has for them.
+    """
+    network = layout.network
+    program, sizes = training_program(layout, data.rows.source, plan, update)
+    memory = {**parameters, **_buffers(sizes, network.dtype), "targets": data.targets}
+    memory["zeros"] = aligned_zeros(padded(max(network.widths)), network.dtype)
+    if data.weight is not None:
+        memory["sample_weight"] = data.weight
+    if layout.sparse:
+        slots = (padded(network.widths[0]) + GRADIENT_ROWS) // PANEL
+        memory["begins"], memory["ends"] = np.zeros((2, slots), np.int64)
+        memory["entries"] = np.zeros((data.most_entries(plan.batch_size), 2), np.int64)
+    addresses = {name: array.ctypes.data for name, array in memory.items()}
+    absent = {"sample_weight": 0, "gradients": 0}
+    bound = program.bind({**absent, **addresses, **data.rows.values_of_refs()})
+    work = 2 * plan.batch_size * network.multiply_adds
+    everything = {**memory, "program": bound.words, "x": data.rows.memory()}
+    return Minibatches(plan, bound, everything, Pace(plan.n_threads), 1.5 * work / SLOW)
+
+
+def _buffers(sizes: Buffers, dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
+    """What a minibatch passes through."""
+    of_rows = ("logits", "target", "weight", "output_delta", "loss")
+    buffers = {
+        **{name: aligned_zeros(sizes.rows, dtype) for name in of_rows},
+        "activations": aligned_zeros(sizes.activations, dtype),
+        "deltas": aligned_zeros(sizes.deltas, dtype),
+        "rooms": aligned_zeros(sizes.rooms, dtype),
+        "blocks": aligned_zeros(sizes.blocks, dtype),
+        "one": np.ones(1, dtype),
+    }
+    buffers["weight"][:] = 1  # stays, unless rows have weights
+    return buffers

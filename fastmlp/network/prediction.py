@@ -1,0 +1,75 @@
+"""Applying a network to rows: blocks of them, each through the forward pass in one thread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.data.rows import Rows
+from fastmlp.network.layers import prediction_program
+from fastmlp.network.layout import Layout, aligned_zeros, padded
+from fastmlp.network.minibatches import checked_order
+from fastmlp.network.plan import LONG_SECONDS, SLOW, plan_prediction
+from fastmlp.runtime.call import Call
+from fastmlp.runtime.tasks import stop
+
+#: What records of a layer can name, and a prediction has no use for.
+_ABSENT = {"deltas": 0, "entries": 0, "begins": 0, "ends": 0}
+
+
+def predict(
+    layout: Layout,
+    parameters: np.ndarray,
+    rows: Rows,
+    order: np.ndarray | None,
+    most_threads: int,
+    *,
+    probabilities: bool,
+) -> np.ndarray:
+    """Logits or probabilities of rows.
+
+    Parameters
+    ----------
+    layout, parameters : Layout, ndarray
+        Of the network.
+    rows : Rows
+        X.
+    order : ndarray of int64, or None
+        Which of the rows; None for all.
+    most_threads : int
+        Threads that may take part.
+    probabilities : bool
+        Whether to return 1 − ŷ and ŷ, of shape (n, 2), or z⁽ᴸ⁾, of shape (n,).
+    """
+    network, dtype = layout.network, layout.network.dtype
+    n = rows.n_samples if order is None else len(order)
+    result = np.empty((n, 2) if probabilities else n, dtype)
+    if n == 0:
+        return result
+    block, n_blocks, n_threads = plan_prediction(network, n, most_threads)
+    program, size = prediction_program(
+        layout, rows.source, block, n_threads, probabilities=probabilities
+    )
+    memory = {
+        "parameters": parameters,
+        "activations": aligned_zeros(size, dtype),
+        "logits": aligned_zeros(n_threads * padded(block), dtype),
+        "complement": aligned_zeros(n_threads * padded(block), dtype),
+        "result": result,
+    }
+    addresses = {name: array.ctypes.data for name, array in memory.items()}
+    bound = program.bind({**_ABSENT, **addresses, **rows.values_of_refs()})
+    address = 0
+    if order is not None:
+        memory["order"] = order = checked_order(order, rows)
+        address = order.ctypes.data
+    bound.write("epoch", (address, n, block, block))
+    call = Call(
+        (memory, bound.words, rows.memory()), n_threads, np.arange(n_blocks), **bound.fields,
+        n_rows=n, batch_size=block, slots=n_threads,
+    )  # fmt: skip
+    try:
+        call.run(stoppable=n * network.multiply_adds > LONG_SECONDS * SLOW)
+    finally:
+        # Its threads, if any are left, hold what they write to, and nobody else does.
+        stop(call.control)
+    return result
