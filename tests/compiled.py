@@ -55,10 +55,18 @@ def _fill(record, values):
             record[name] = value
 
 
+class Record(np.ndarray):
+    """A record that keeps what its fields name."""
+
+    kept = None
+
+
 def filled(dtype, **values):
     """A record whose fields name matrices, lists of numbers (by their address), or hold numbers."""
     record = np.zeros(1, dtype)
     _fill(record[0], values)
+    record = record.view(Record)
+    record.kept = values
     return record
 
 

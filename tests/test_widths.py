@@ -10,31 +10,38 @@ from pathlib import Path
 
 import pytest
 
-from fastmlp.kernels import vectors
-from fastmlp.kernels.vectors import VECTOR_BYTES
+from fastmlp.runtime import cpu
+from fastmlp.runtime.cpu import VECTOR_BYTES
 
 TESTS = Path(__file__).parent
 
 #: What depends on the width, and little else.
 KERNELS = (
-    "test_simd.py::test_sizes",
-    "test_simd.py::test_panel",
-    "test_simd.py::test_dot_of_every_length",
-    "test_simd.py::test_dots_of_many_rows",
-    "test_simd.py::test_weighted_sum_of_rows",
-    "test_products.py::test_every_shape_layout_and_ending",
-    "test_products.py::test_a_number_has_the_same_bits_in_every_tile",
-    "test_products.py::test_transpose_of_every_shape",
+    "test_tile.py::test_sizes",
+    "test_tile.py::test_tiles",
+    "test_product.py::test_every_shape_layout_and_ending",
+    "test_product.py::test_a_number_has_the_same_bits_in_every_tile",
+    "test_elementwise.py::test_it_writes_what_it_says",
+    "test_elementwise.py::test_a_view_may_end_within_a_vector",
+    "test_reductions.py::test_square_of_a_row_of_every_width",
+    "test_reductions.py::test_add_a_multiple_of_a_row",
+    "test_reductions.py::test_dots_of_many_rows",
+    "test_reductions.py::test_weighted_sum_of_rows",
+    "test_reductions.py::test_transpose_of_a_panel",
+    "test_reductions.py::test_interleave",
     "test_functions.py::test_ends_zeros_and_nan",
     "test_functions.py::test_error_in_units_in_the_last_place[sigmoid-float32]",
     "test_functions.py::test_error_in_units_in_the_last_place[tanh-float64]",
-    "test_gather.py::test_against_the_twin[float32]",
+    "test_take_rows.py::test_against_the_twin[float32]",
+    "test_layer.py::test_refresh",
     "test_network.py::test_the_layout_is_the_same_on_every_cpu",
 )
 ENGINE = ("test_engine.py::test_random_networks[float32]",)
 EVERYTHING = (
-    "test_simd.py", "test_products.py", "test_functions.py", "test_gather.py", "test_network.py",
-    "test_activations.py", "test_loss.py", "test_optimizers.py", "test_sparse.py", "test_engine.py",
+    "test_tile.py", "test_product.py", "test_elementwise.py", "test_reductions.py",
+    "test_functions.py", "test_take_rows.py", "test_network.py", "test_activations.py",
+    "test_any_activation.py", "test_layer.py", "test_loss.py", "test_updates.py", "test_sparse.py",
+    "test_engine.py",
 )  # fmt: skip
 
 
@@ -69,7 +76,7 @@ def test_everything(vector_bytes):
 def test_no_such_width(value, monkeypatch):
     monkeypatch.setenv("FASTMLP_VECTOR_BYTES", value)
     with pytest.raises(ValueError, match=f"must be 16, 32 or 64, got {value!r}"):
-        vectors._register_bytes()
+        cpu._register_bytes()
 
 
 @pytest.mark.parametrize(
@@ -89,5 +96,5 @@ def test_the_width_follows_the_cpu(features, expected, monkeypatch):
         return features
 
     monkeypatch.delenv("FASTMLP_VECTOR_BYTES", raising=False)
-    monkeypatch.setattr(vectors.llvm, "get_host_cpu_features", known)
-    assert vectors._register_bytes() == expected
+    monkeypatch.setattr(cpu.llvm, "get_host_cpu_features", known)
+    assert cpu._register_bytes() == expected
