@@ -1,7 +1,8 @@
 """Arrays within guard zones: memory around them that no kernel may write to.
 
 The zones hold a NaN of a rare bit pattern. A write there is seen because the bits change; a read
-shows up in a result, which becomes NaN.
+shows up in a result, which becomes NaN. Arithmetic on a guard alone keeps its bits: where a kernel
+works in place, tests let it work on a part of an array as well.
 """
 
 import contextlib

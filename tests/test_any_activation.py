@@ -4,6 +4,8 @@ No activation of the package does this yet. SiLU, g(z) = z σ(z), stands for all
 gradients of whole steps are checked against finite differences.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from compiled import address, call, caller, column, filled
@@ -70,7 +72,7 @@ def loss_of(X, y):
 def problem(seed=0):
     rng = np.random.RandomState(seed)
     X, y = rng.randn(ROWS, WIDTHS[0]), rng.rand(ROWS) < 0.4
-    shapes = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    shapes = list(pairwise(WIDTHS))
     coefs = [rng.randn(*shape) / np.sqrt(shape[0]) for shape in shapes]
     return X, y, coefs, [rng.randn(n_out) for _, n_out in shapes]
 
@@ -185,7 +187,7 @@ def test_a_network_with_it_against_finite_differences(hidden, monkeypatch):
     monkeypatch.setitem(activations.ACTIVATIONS, "silu", silu_activation)
     rng = np.random.RandomState(3)
     widths = (5, *hidden, 1)
-    shapes = list(zip(widths[:-1], widths[1:], strict=True))
+    shapes = list(pairwise(widths))
     coefs = [rng.randn(*shape) / np.sqrt(shape[0]) for shape in shapes]
     intercepts = [rng.randn(n_out) for _, n_out in shapes]
     X, y = rng.randn(150, 5), rng.rand(150) < 0.4

@@ -1,5 +1,7 @@
 """The pieces of a dense layer, each beside its formula in NumPy."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from compiled import address, call, column, filled
@@ -224,7 +226,7 @@ def test_a_gradient_has_the_same_bits_in_any_blocks_and_units(dtype):
             dtype, n_in=70, n_out=37, a_in=a_in, delta=delta, zeros=zeros, db=db, one=one,
             dW=dW.fields(step=PANEL), epoch=address(epoch),
         )  # fmt: skip
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        for low, high in pairwise(cuts):
             call(kernels.gradient, record, first=low, rows=high - low)
         call(kernels.bias_gradient, record)
         results.append((dW.values, db.values))
@@ -334,7 +336,7 @@ def on_whole_panels(W):
 def units(rng, n_in):
     """First and last rows of the units of a matrix: they begin on whole panels."""
     cuts = [0, *(PANEL * k for k in range(1, -(-n_in // PANEL)) if rng.rand() < 0.5), n_in]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
