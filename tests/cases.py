@@ -85,7 +85,7 @@ class Case:
         return order[: max(1, self.n_samples - 3)] if epoch == 2 else order
 
     def train(self, session, rows, epochs=3):
-        """Train an session; returns everything that comes out of it."""
+        """Train a session; returns everything that comes out of it."""
         X, y, weight = self.data()
         optimizer = OPTIMIZERS[self.optimizer]
         session.set_parameters(*self.parameters())

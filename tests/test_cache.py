@@ -1,5 +1,6 @@
 """Compiled code on disk: found again, and never in the way when files or folders are broken."""
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from fastmlp.runtime import cache
-from fastmlp.runtime.jit import entry
+from fastmlp.runtime.jit import by_address, entry, parallel_entry
 
 
 def tiny(x):
@@ -169,7 +170,7 @@ def test_code_that_cannot_be_pickled_gives_one_warning(folder, monkeypatch):
     def fail(data):
         raise pickle.PicklingError("cannot pickle this")
 
-    monkeypatch.setattr(cache, "dumps", fail)
+    monkeypatch.setattr(cache, "reduced", fail)
     (message,) = warned(tiny, [1.5, 2])
     assert "cannot pickle this" in message
 
@@ -178,7 +179,7 @@ def test_code_that_cannot_be_pickled_gives_one_warning(folder, monkeypatch):
 def homes(tmp_path, monkeypatch):
     """The package's folder and the user's, where no NUMBA_CACHE_DIR is set."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "package" / "cache.py"))
+    monkeypatch.setattr(cache, "_PACKAGE", tmp_path / "package")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     return tmp_path / "package" / "__pycache__", tmp_path / "user" / "fastmlp"
 
@@ -240,13 +241,74 @@ def test_names_follow_what_the_code_depends_on(folder, monkeypatch):
     assert len(files(folder)) == 2
 
 
-def test_an_edited_kernel_changes_the_stamp(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
-    stamps = set()
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "one.py").write_text(text)
-        stamps.add(cache._stamp.__wrapped__())
-    assert len(stamps) == 2
+EDITED = ("kernels/one.py", "kernels/simd/one.py", "runtime/one.py", "runtime/deep/er/one.py")
+
+
+@pytest.mark.parametrize("edited", EDITED)
+def test_an_edited_file_changes_the_stamp(tmp_path, monkeypatch, edited):
+    monkeypatch.setattr(cache, "_PACKAGE", tmp_path)
+    for name in (*EDITED, "network/one.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a = 1")
+    stamp = cache._stamp.__wrapped__
+    before = stamp()
+    (tmp_path / edited).write_text("a = 2")
+    assert stamp() != before
+    (tmp_path / edited).write_text("a = 1")
+    assert stamp() == before
+    (tmp_path / "network/one.py").write_text("a = 2")  # it holds no compiled code
+    assert stamp() == before
+
+
+def test_all_compiled_code_is_in_the_stamp():
+    """Numba is imported where code is compiled, or types and warnings of it are asked for."""
+    package = Path(cache.__file__).parents[1]
+    others = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in cache._COMPILED
+        and {"njit", "intrinsic", "@kernel", "@entry", "@piece"}
+        & set(path.read_text("utf-8").replace("(", " ").replace(",", " ").split())
+    ]
+    assert others == []
+
+
+def addresses(x):
+    return numba.get_num_threads() + x
+
+
+def test_code_with_addresses_of_its_process_is_not_kept(folder):
+    # Numba's get_num_threads is such code.
+    (message,) = warned(addresses, [1])
+    assert "holds addresses of its process" in message
+    assert files(folder) == []
+
+
+def double(x):
+    return 2 * x
+
+
+def test_functions_called_by_address_are_kept(folder):
+    addresses = []
+    for compiled_before in (False, True):
+        assert len(files(folder)) == compiled_before
+        compiled = by_address(double, numba.types.int64(numba.types.int64))
+        addresses.append(compiled.address)
+        assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(compiled.address)(21) == 42
+        assert compiled.cache_hits == compiled_before
+
+
+def fill(x, n):
+    for k in numba.prange(n):
+        x[k] = k + 1
+
+
+def test_parallel_loops_are_kept(folder):
+    for loaded in (False, True):
+        function, x = parallel_entry(fill), np.zeros(100)
+        function(x, 100)
+        np.testing.assert_array_equal(x, np.arange(1, 101))
+        assert sum(function.stats.cache_hits.values()) == loaded
 
 
 def test_flush_removes_a_functions_files_only(folder):

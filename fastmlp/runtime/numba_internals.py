@@ -4,7 +4,7 @@
     _Cache, CompileResult what a cache of compiled code has to offer, and what it keeps
     global_compiler_lock  held while anything is compiled
     WarningsFixer         where type inference takes the warnings of the whole process
-    parallel              whether a threading layer has been started
+    parallel              whether a threading layer has been started, and of how many threads
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "compiler_lock",
     "compiling",
     "layer_is_started",
+    "most_threads",
     "rebuilt",
     "reduced",
     "set_threads_of_caller",
@@ -57,6 +58,14 @@ def rebuilt(target_context: Any, parts: Any) -> Any:
 def layer_is_started() -> bool:
     """Whether a threading layer runs in this process; asking Numba's public API would start one."""
     return bool(getattr(parallel, "_is_initialized", True))
+
+
+def most_threads() -> int:
+    """Threads that a threading layer has; a change of Numba's configuration comes too late for it.
+
+    Under workqueue, a parallel region of more threads would wait for them for ever.
+    """
+    return int(getattr(parallel, "NUM_THREADS", numba.config.NUMBA_NUM_THREADS))
 
 
 @intrinsic

@@ -28,6 +28,7 @@ from fastmlp.runtime.jit import parallel_entry
 from fastmlp.runtime.numba_internals import (
     compiler_lock,
     layer_is_started,
+    most_threads,
     set_threads_of_caller,
     threads_of_caller,
 )
@@ -108,13 +109,13 @@ def available_threads(n_threads: int | None) -> int:
     # numba was configured with.
     if layer_is_started() and not _forked_from_parallel:
         return int(numba.get_num_threads())
-    return int(numba.config.NUMBA_NUM_THREADS)
+    return most_threads()
 
 
 def run(call: Any, n_threads: int) -> None:
     """Do the work of a call, whose record is at an address, with so many threads at most."""
     work = driver.address()
-    n_threads = min(n_threads, int(numba.config.NUMBA_NUM_THREADS))
+    n_threads = min(n_threads, most_threads())
     if n_threads > 1 and not _forked_from_parallel:
         compile_apart(_share, _TYPES_OF_SHARE)
         if numba.threading_layer() != "workqueue":

@@ -1,0 +1,170 @@
+"""Compiling, and long calls, in another thread: interrupts, errors and warnings."""
+
+import threading
+import warnings
+
+import pytest
+from calls import interrupt_main_soon, wait_until
+from numba.core.errors import WarningsFixer
+
+from fastmlp.runtime.compiling import apart, compile_apart, compile_now
+from fastmlp.runtime.numba_internals import compiling
+
+
+class Compiler:
+    """Stands for a compiled function, and notes what it is asked to compile."""
+
+    def __init__(self, action=lambda: None):
+        self.action, self.signatures, self.threads = action, [], []
+
+    def compile(self, signature):
+        self.threads.append(threading.current_thread())
+        self.action()
+        self.signatures.append(signature)
+
+
+def fail():
+    raise ZeroDivisionError
+
+
+def refuse(*args):
+    raise RuntimeError("can't start new thread")
+
+
+def test_compiled_once_in_another_thread():
+    function = Compiler()
+    for _ in range(3):
+        compile_apart(function, ("a", "b"))
+    assert function.signatures == [("a", "b")]
+    assert threading.main_thread() not in function.threads
+
+
+def test_a_thread_that_hears_no_signals_compiles_itself():
+    function = Compiler()
+    user = threading.Thread(target=compile_apart, args=(function, (1,)))
+    user.start()
+    user.join(30)
+    assert function.threads == [user]
+
+
+def test_where_no_thread_can_be_started_the_caller_compiles(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    function = Compiler()
+    compile_apart(function, (1,))
+    assert function.threads == [threading.main_thread()]
+
+
+def test_an_error_while_compiling_is_raised_and_compiling_tried_again():
+    function = Compiler(fail)
+    catch_warnings = WarningsFixer.catch_warnings
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            compile_apart(function, (1,))
+        assert WarningsFixer.catch_warnings is catch_warnings
+    function.action = lambda: None
+    compile_apart(function, (1,))
+    assert len(function.signatures) == 1
+
+
+def test_an_interrupt_does_not_wait_for_the_compiler():
+    begun, release = threading.Event(), threading.Event()
+
+    def compile_slowly():
+        begun.set()
+        release.wait(30)
+
+    function = Compiler(compile_slowly)
+    interrupter = interrupt_main_soon(begun.is_set)
+    with pytest.raises(KeyboardInterrupt):
+        compile_apart(function, (1,))
+    interrupter.join(30)
+    assert function.signatures == []
+    release.set()
+    wait_until(lambda: len(function.signatures) == 1)  # it was not in vain
+
+
+def test_one_thread_compiles_at_a_time():
+    begun, release, order = threading.Event(), threading.Event(), []
+
+    def compile_slowly():
+        begun.set()
+        release.wait(30)
+        order.append("slow")
+
+    slow = threading.Thread(target=compile_now, args=(compile_slowly,))
+    slow.start()
+    assert begun.wait(30)
+    quick = threading.Thread(target=compile_now, args=(lambda: order.append("quick"),))
+    quick.start()
+    quick.join(0.05)
+    assert order == []
+    release.set()
+    for thread in (slow, quick):
+        thread.join(30)
+    assert order == ["slow", "quick"]
+
+
+def test_warnings_of_other_threads_are_not_lost_while_types_are_inferred():
+    begun, release = threading.Event(), threading.Event()
+
+    def compile_slowly():
+        with WarningsFixer.catch_warnings(record=True):
+            begun.set()
+            release.wait(30)
+
+    compiler = threading.Thread(target=compile_now, args=(compile_slowly,))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compiler.start()
+        assert begun.wait(30)
+        warnings.warn("of a fit", stacklevel=1)
+        release.set()
+        compiler.join(30)
+        warnings.warn("of another fit", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["of a fit", "of another fit"]
+
+
+def test_warnings_of_the_compiled_are_not_lost():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compile_now(lambda: warnings.warn("of what is compiled", stacklevel=1))
+    assert [str(warning.message) for warning in caught] == ["of what is compiled"]
+
+
+def test_numba_is_as_it_was_after_compiling():
+    before = WarningsFixer.catch_warnings
+    with compiling(), compiling():
+        assert WarningsFixer.catch_warnings is not before
+    assert WarningsFixer.catch_warnings is before
+
+
+def test_work_apart_is_done_and_its_errors_are_raised():
+    threads = []
+    apart(lambda: threads.append(threading.current_thread()))
+    assert threads != [threading.main_thread()]
+    with pytest.raises(ZeroDivisionError):
+        apart(fail)
+
+
+def test_an_interrupt_leaves_work_apart_to_its_thread():
+    begun, release, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        release.wait(30)
+        done.set()
+
+    interrupter = interrupt_main_soon(begun.is_set)
+    with pytest.raises(KeyboardInterrupt):
+        apart(work)
+    interrupter.join(30)
+    assert not done.is_set()
+    release.set()
+    assert done.wait(30)
+
+
+def test_where_no_thread_can_be_started_work_is_done_here(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    threads = []
+    apart(lambda: threads.append(threading.current_thread()))
+    assert threads == [threading.main_thread()]
