@@ -123,11 +123,8 @@ def step_of_pieces(X, y, coefs, intercepts):
         }  # fmt: skip
         if k > 0:
             fields |= {"delta_in": deltas[k], "gate": deltas[k]}
-            fields["Wt"] = stored if last else Panels(np.zeros((W.shape[1], W.shape[0])))
         if not last:
             fields |= {"a": acts[k + 1], "delta": deltas[k + 1], "copies": k > 0}
-        else:
-            fields["delta"] = column(error, block=BLOCK)
         records.append(filled(layer_record("float64"), **fields))
         gradients.append((dW, db))
     least, most = limits(np.dtype(np.float64))
@@ -151,7 +148,8 @@ def step_of_pieces(X, y, coefs, intercepts):
             call(apply_silu, record, **where)
         call(kernels.output, records[-1], **where)
         call(output_delta, output, **where)
-        for record in records[:0:-1]:
+        call(kernels.backward_from_output, records[-1], **where)
+        for record in records[-2:0:-1]:
             call(kernels.backward, record, **where)
     for record in records[:-1]:
         record["dW"]["step"] = PANEL

@@ -146,11 +146,11 @@ def test_backward_from_the_last_layer(dtype, ending):
     output_delta, weights, a = Guarded(D, shift=1), Panels(w), Panels(gate)
     delta_in, zeros = Panels(np.full((4, 8, 37), NAN, dtype), shift=1), zeros_for(dtype, 37)
     record = record_of(
-        dtype, n_in=37, n_out=1, delta=column(output_delta, block=8), delta_in=delta_in,
-        Wt=weights, zeros=zeros, gate=a, ending=ending,
+        dtype, n_in=37, n_out=1, output_delta=output_delta, delta_in=delta_in, W=weights,
+        gate=a, ending=ending,
     )  # fmt: skip
     for block, rows in ((0, 8), (2, 8), (3, 3)):
-        call(kernels.backward, record, at=block, first=8 * block, rows=rows)
+        call(kernels.backward_from_output, record, at=block, first=8 * block, rows=rows)
         expected = D[8 * block : 8 * block + rows, None] * w
         if ending == GATED:
             expected = np.where(gate[block, :rows] == 0, 0, expected)

@@ -13,7 +13,7 @@ from fastmlp.kernels import piece as pieces
 from fastmlp.kernels.epoch import EPOCH
 from fastmlp.kernels.layer import backward, forward, gradient, layer_record, refresh
 from fastmlp.kernels.piece import Symbol, kind_of_numbers, piece
-from fastmlp.kernels.product import PRODUCT
+from fastmlp.kernels.product import PRODUCT, TRANSPOSED_PRODUCT
 from fastmlp.kernels.simd.vector import I64, declare
 from fastmlp.kernels.updates import update_record
 from fastmlp.runtime.records import numbers, record_at
@@ -87,13 +87,14 @@ def test_only_the_product_of_its_own_type_is_compiled(kind, compilations, monkey
     monkeypatch.setattr(pieces, "define", lambda name, address: compilations.append(name))
     forward.address(layer_record(kind))
     # The function comes before what calls it.
-    assert compilations == [f"product_{kind}", f"fastmlp_product_{kind}", "forward"]
+    assert compilations == [f"fastmlp_product_{kind}", f"fastmlp_product_{kind}", "forward"]
     forward.address(layer_record(kind))
     assert len(compilations) == 3
 
 
 def test_which_pieces_call_the_product():
-    assert all(one._links is PRODUCT for one in (forward, backward, gradient))
+    assert all(one._links is PRODUCT for one in (forward, backward))
+    assert gradient._links is TRANSPOSED_PRODUCT
     assert refresh._links == {}
 
 
@@ -106,7 +107,7 @@ def test_names_of_symbols(kind):
     symbol.link()
     assert symbol._compiled is first
     # The code of both lies in one file each on disk, which their names tell apart.
-    assert symbol._function.__qualname__ == f"product_{kind}"
+    assert symbol._function.__qualname__ == f"fastmlp_product_{kind}"
 
 
 NAME = f"fastmlp_test_{uuid.uuid4().hex}"

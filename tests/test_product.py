@@ -13,6 +13,7 @@ from naive_kernels import product_error, whole_vectors
 
 from fastmlp.kernels.product import (
     PRODUCT,
+    TRANSPOSED_PRODUCT,
     add_transposed_product,
     product,
     product_with_gate,
@@ -40,7 +41,7 @@ def backward(record, at, first, rows, batch):
     product_with_gate(c, a, whole(record.b), start, shape, gate, record.k)
 
 
-@caller(PRODUCT)
+@caller(TRANSPOSED_PRODUCT)
 def gradient(record, at, first, rows, batch):
     a, b = part(record.a, 0, 0, record.j), part(record.b, 0, 0, record.j)
     add_transposed_product(part(record.c, 0, 0, rows), a, b, whole(record.start), record.i)

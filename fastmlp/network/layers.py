@@ -234,13 +234,16 @@ class _Network:
 @lru_cache(maxsize=32)
 def prediction_program(
     layout: Layout, source: np.dtype[Any] | None, block: int, n_slots: int, *, probabilities: bool
-) -> tuple[Program, int]:
-    """The program of a prediction, and the size of its buffer of activations.
+) -> tuple[Program, int, int]:
+    """The program of a prediction, and the sizes of its buffers of activations and of deltas.
+
+    An activation whose g′ needs z writes it to where δ would be, in a prediction too.
 
     source : type of a dense X, or None for a sparse one; block : rows of a block; n_slots : threads
     """
     rows = _Activations(layout, block, n_slots)
     net = _Network(layout, source, rows)
+    endings = [net.activation(layer).ending for layer in range(net.last)]
     kind = net.dtype.name
     logits = _column("logits", net.dtype, block=padded(block))
     records = [
@@ -254,7 +257,8 @@ def prediction_program(
     write = loss.write_probabilities if probabilities else loss.write_logits
     steps = (*net.forward_steps(records), Step(write, record))
     segment = Segment(steps, 0, block, block, of_rows=True)
-    return net.writer.finish([[[segment]]], waits=False), rows.size
+    program = net.writer.finish([[[segment]]], waits=False)
+    return program, rows.size, rows.hidden if TIMES in endings else 0
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ from fastmlp.runtime.call import Call
 from fastmlp.runtime.tasks import stop
 
 #: What records of a layer can name, and a prediction has no use for.
-_ABSENT = {"deltas": 0, "entries": 0, "begins": 0, "ends": 0}
+_ABSENT = {"entries": 0, "begins": 0, "ends": 0}
 
 
 def predict(
@@ -46,12 +46,13 @@ def predict(
     if n == 0:
         return result
     block, n_blocks, n_threads = plan_prediction(network, n, most_threads)
-    program, size = prediction_program(
+    program, size, size_of_deltas = prediction_program(
         layout, rows.source, block, n_threads, probabilities=probabilities
     )
     memory = {
         "parameters": parameters,
         "activations": aligned_zeros(size, dtype),
+        "deltas": aligned_zeros(size_of_deltas, dtype),
         "logits": aligned_zeros(n_threads * padded(block), dtype),
         "complement": aligned_zeros(n_threads * padded(block), dtype),
         "result": result,
