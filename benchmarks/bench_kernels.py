@@ -8,12 +8,15 @@ Each has the sizes of a work's largest layer, and buffers as a fit lays them out
 for the true sizes, not for padding.
 """
 
+import functools
+import importlib.util
 import inspect
 import math
 import time
 
 import numpy as np
 
+from . import pieces
 from .common import Benchmark
 from .roof import roof_gflops
 from .works import DTYPES, PANEL, WORKS
@@ -120,6 +123,21 @@ def _gflops(loop, product, work, dtype):
     return 2 * rows * columns * shared / best / 1e9
 
 
+def _gflops_of_pieces(product, work, dtype):
+    layer = work.shapes.index(_largest_layer(work, product))
+    return pieces.gflops(product, work, layer, dtype, seconds=TOTAL_SECONDS, sample=SAMPLE_SECONDS)
+
+
+def _measure():
+    """How this commit's products are measured; None for a commit that has none, or others."""
+    if importlib.util.find_spec("fastmlp.kernels") is None:
+        return None
+    if importlib.util.find_spec("fastmlp.kernels.piece") is not None:
+        return _gflops_of_pieces
+    loop = _compiled_loop()
+    return None if loop is None else functools.partial(_gflops, loop)
+
+
 class Product(Benchmark):
     """GFLOP/s of each product, and its share of the FMA roof."""
 
@@ -129,15 +147,15 @@ class Product(Benchmark):
     def setup_cache(self):
         """Measure all: the kernel is compiled once, not once a number."""
         measured = {}
-        loop = _compiled_loop()
-        if loop is None:
+        measure = _measure()
+        if measure is None:
             return measured
         for dtype in DTYPES:
             roof = roof_gflops(dtype)
             for product in PRODUCTS:
                 for work in PANEL:
                     if _largest_layer(work, product):
-                        measured[product, work.name, dtype] = _gflops(loop, product, work, dtype)
+                        measured[product, work.name, dtype] = measure(product, work, dtype)
             measured["roof", dtype] = max(roof, roof_gflops(dtype))
         return measured
 

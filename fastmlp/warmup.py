@@ -11,12 +11,54 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPBinaryClassifier
+from fastmlp.data.rows import as_rows
+from fastmlp.kernels.activations import ACTIVATIONS
+from fastmlp.kernels.take_rows import SOURCES, rows_record, take_rows
+from fastmlp.network.layout import Network
+from fastmlp.network.session import Optimizer, Session
 from fastmlp.runtime import cache
+
+_OPTIMIZERS = (Optimizer("adam"), Optimizer("sgd"), Optimizer("sgd", nesterov=False))
+
+
+def _use(network: Network, optimizer: Optimizer, X: Any) -> None:
+    """Train by epochs and by full gradients, and predict."""
+    rows, targets = as_rows(X, network.dtype), np.arange(X.shape[0]) % 2
+    session = Session(network, 2, sparse=sparse.issparse(X))
+    session.set_parameters(
+        [np.zeros(shape) for shape in network.shapes()],
+        [np.zeros(width) for width in network.widths[1:]],
+    )
+    session.prepare(rows, targets, None, X.shape[0], alpha=1e-4, optimizer=optimizer)
+    session.train_epoch(np.arange(X.shape[0]), 0.1)
+    session.loss_and_gradient()
+    session.logits(rows)
+    session.probabilities(rows)
+
+
+def compile_all() -> None:
+    """Compile what any fit or prediction needs, in float32 and in float64."""
+    for name in ("float32", "float64"):
+        dtype = np.dtype(name)
+        for source in SOURCES:
+            take_rows.address(rows_record(source.name, name))
+        for X in (np.eye(8, dtype=dtype), sparse.csr_array(np.eye(8, dtype=dtype))):
+            for activations in (tuple(ACTIVATIONS), ()):
+                network = Network((8, *(2 for _ in activations), 1), activations, dtype)
+                for optimizer in _OPTIMIZERS:
+                    _use(network, optimizer, X)
+    # Enough work for two threads, gradients that each block of rows sums on its own, and a shuffle.
+    X = np.random.RandomState(0).standard_normal((1000, 100))
+    for name in ("float32", "float64"):
+        model = MLPBinaryClassifier((100,), max_iter=1, batch_size=1000, n_threads=2, dtype=name)
+        model.fit(X, X[:, 0] > 0)
 
 
 def main() -> int:
@@ -24,14 +66,12 @@ def main() -> int:
     if not cache.enabled():
         print("FASTMLP_CACHE=0 says that compiled code is not kept.", file=sys.stderr)
         return 1
-    X, y = np.eye(4), [0, 1, 0, 1]
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            # One compiled function trains, evaluates and predicts in float32 and in float64.
-            MLPBinaryClassifier((2,), max_iter=1).fit(X, y)
+            compile_all()
         except RuntimeWarning as problem:
             print(problem, file=sys.stderr)
             return 1

@@ -96,6 +96,14 @@ def test_a_record_is_written_once_and_can_be_named_by_others():
     assert found["rows"] == 9
 
 
+def test_records_that_only_the_writer_knows_are_not_mixed_up():
+    writer = Writer()
+    for k in range(20):
+        writer.record(Record(INNER, {"rows": k}), str(k))
+    bound = writer.finish([], waits=True).bind({})
+    assert [bound.record(str(k), INNER)["rows"][0] for k in range(20)] == list(range(20))
+
+
 def test_programs_that_are_bound_twice_have_memory_of_their_own():
     program = one_step_program(Record(OUTER, {"x": {"float64": Ref("x")}}), "it")
     one, two = program.bind({"x": 1}), program.bind({"x": 2})

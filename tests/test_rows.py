@@ -1,35 +1,47 @@
 """How kernels reach the rows of X: what is shared, what is copied, and that both say the same."""
 
+import ctypes
 import gc
 import weakref
 
 import numpy as np
 import pytest
 import scipy.sparse
-from compiled import gather
 
-from fastmlp.kernels import fields as at
-from fastmlp.kernels.gather import SOURCE_TYPES, source_code
 from fastmlp.data.rows import as_rows
+from fastmlp.kernels.epoch import EPOCH
+from fastmlp.kernels.take_rows import SOURCES, rows_record, take_rows
+from fastmlp.network.layout import in_panels
+from fastmlp.network.program import Record, Ref, Writer
 
 DTYPES = (np.float32, np.float64)
 
 
 def read(rows, dtype):
     """All rows, as the kernels see them."""
-    places = np.zeros(at.N_PLACES, np.int64)
-    rows.write_places(places)
-    target = np.zeros((rows.n_samples, rows.n_features), dtype)
-    gather(
-        places[at.X_TYPE], places[at.X], places[at.X_ROW], places[at.X_COLUMN], 0, 0,
-        rows.n_samples, rows.n_features, target.ctypes.data, rows.n_features,
-        target.itemsize,
-    )  # fmt: skip
-    return target
+    dtype = np.dtype(dtype)
+    place = in_panels(0, rows.n_samples, rows.n_features, dtype)
+    target = np.zeros(place.size, dtype)
+    writer = Writer()
+    x = {rows.source.name: Ref("x"), "row": Ref("x_row"), "column": Ref("x_column")}
+    fields = {
+        "x": x,
+        "n_features": rows.n_features,
+        "a": place.fields("target", dtype),
+        "epoch": writer.record(Record(EPOCH, {"n_rows": rows.n_samples})),
+    }
+    kind = rows_record(rows.source.name, dtype.name)
+    writer.record(Record(kind, fields), "rows")
+    bound = writer.finish([], waits=False).bind(
+        {**rows.values_of_refs(), "target": target.ctypes.data}
+    )
+    piece = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(take_rows.address(kind))
+    piece(bound.record("rows", kind).ctypes.data, 0, 0, rows.n_samples, 0)
+    return place.view(target).reshape(place.rows, -1)[: rows.n_samples, : rows.n_features]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", SOURCE_TYPES)
+@pytest.mark.parametrize("kind", SOURCES)
 def test_types_that_are_read_in_place(dtype, kind):
     base = np.random.RandomState(0).randint(0, 2, (12, 15)).astype(kind)
     for X in (base, base[::2], base[:, ::3], base[::-1], base[:, ::-1], base[3:9, 2:9]):
@@ -119,20 +131,23 @@ def test_sparse_rows_of_other_types_are_converted():
 
 
 def test_places_of_sparse_rows():
-    places = np.full(at.N_PLACES, 7)
     rows = as_rows(scipy.sparse.csr_array(np.eye(3)), np.dtype(np.float64))
-    rows.write_places(places)
-    assert places[at.VALUES] == rows.values.ctypes.data
-    assert (np.delete(places, at.VALUES) == 7).all()
+    indices, indptr = rows.csr
+    assert rows.source is None
+    assert rows.values_of_refs() == {
+        "values": rows.values.ctypes.data,
+        "indices": indices.ctypes.data,
+        "indptr": indptr.ctypes.data,
+    }
+    assert rows.memory() == (None, rows.csr, rows.values)
 
 
 def test_places_of_dense_rows():
     X = np.zeros((5, 4), np.int16)[::-1]
-    places = np.zeros(at.N_PLACES, np.int64)
-    as_rows(X, np.dtype(np.float64)).write_places(places)
-    assert places[at.X] == X.ctypes.data
-    assert (places[at.X_ROW], places[at.X_COLUMN]) == (-8, 2)
-    assert places[at.X_TYPE] == source_code(X.dtype)
+    rows = as_rows(X, np.dtype(np.float64))
+    assert rows.source == np.int16
+    assert rows.values_of_refs() == {"x": X.ctypes.data, "x_row": -8, "x_column": 2}
+    assert rows.memory()[0] is rows.array
 
 
 def test_sparse_rows_may_have_room_to_spare():

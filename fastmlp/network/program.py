@@ -117,12 +117,14 @@ class Writer:
         self._words: list[int] = []
         self._refs: list[tuple[int, str, int]] = []
         self._starts: dict[Any, int] = {}
+        self._records: list[Record] = []  # kept, or another one could have the id of one
 
     def record(self, record: Record, name: str | None = None) -> Ref:
         """Write a record, unless it is there, and say where it is."""
         start = self._starts.get(id(record))
         if start is None:
             start = self._starts[id(record)] = len(self._words) * _WORD
+            self._records.append(record)
             self._fields(record.dtype, record.values)
         if name is not None:
             self._starts[name] = start

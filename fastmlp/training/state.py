@@ -70,7 +70,10 @@ def resume(
     """
     if state is None or state["solver"] != solver or state["shapes"] != shapes:
         return False
-    training.resume(state["step"], state["moments"])
+    flatten = training.session.network.flatten
+    # Up to version 0.1, a moment was (coefs, intercepts).
+    moments = [flatten(m) if isinstance(m, tuple) else m for m in state["moments"]]
+    training.resume(state["step"], moments)
     training.plateau.count = state["epochs_without_improvement"]
     if state["schedule"] == schedule:
         training.schedule.rate = state["learning_rate"]

@@ -102,7 +102,7 @@ def test_many_forks(layer):
 
 def fork_while_compiling():
     """A child must not inherit the compiler's lock from a thread that it does not have."""
-    from fastmlp.runtime.jit import kernel
+    from fastmlp.runtime.jit import entry as kernel
 
     def slow(x):
         total = x

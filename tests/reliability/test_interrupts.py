@@ -163,51 +163,54 @@ def test_sigterm_kills_at_once():
 
 
 def test_a_minibatch_that_is_left_is_undone(monkeypatch):
-    """However far it has come; here, to its end."""
-    from fastmlp import engine as module
-    from fastmlp.network.session import Optimizer, Session
-    from fastmlp.network.layout import Network
+    """Where it is left before its end, here at its first updates."""
     from fastmlp.data.rows import as_rows
+    from fastmlp.network import plan as plans
+    from fastmlp.network.layout import Network
+    from fastmlp.network.session import Optimizer, Session
+    from fastmlp.runtime.call import Call
 
     X, y = two_classes(2000, 50, dtype=np.float32)
     network = Network((50, 20, 1), ("relu",), np.dtype("float32"))
     rng = np.random.RandomState(0)
     coefs = [rng.randn(a, b).astype("float32") / 20 for a, b in network.shapes()]
     intercepts = [np.zeros(b, "float32") for _, b in network.shapes()]
-    engine = Engine(network, 2)
-    engine.set_parameters(coefs, intercepts)
+    session = Session(network, 2)
+    session.set_parameters(coefs, intercepts)
     rows, targets = as_rows(X, network.dtype), y.astype("f4")
-    engine.prepare(rows, targets, None, 2000, alpha=1e-4, optimizer=Optimizer())
-    original = module.run_together
+    session.prepare(rows, targets, None, 2000, alpha=1e-4, optimizer=Optimizer())
+    original = Call.run
 
-    def interrupted(*arguments, stoppable):
-        original(*arguments, stoppable=stoppable)
+    def interrupted(call, *, stoppable):
+        assert stoppable
+        call.n_tasks += 1  # as if the last one had not been done
+        original(call, stoppable=stoppable)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_LONG_SECONDS", 0.0)
-    monkeypatch.setattr(module, "run_together", interrupted)
+    monkeypatch.setattr(plans, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(Call, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        engine.train_epoch(np.arange(2000), 0.1)
-    after, state = engine.get_parameters(), engine.get_moments()
+        session.train_epoch(np.arange(2000), 0.1)
+    after, state = session.get_parameters(), session.state()
     assert state.step == 0
     for given, found in zip((*coefs, *intercepts), (*after[0], *after[1]), strict=True):
         np.testing.assert_array_equal(given, found)
-    assert not any(array.any() for moment in state.moments for part in moment for array in part)
+    assert not any(array.any() for array in state.moments)
     # And it is made again with the same result as if nothing had happened.
-    monkeypatch.setattr(module, "run_together", original)
-    loss = engine.train_epoch(np.arange(2000), 0.1)
-    other = Engine(network, 1)
+    monkeypatch.setattr(Call, "run", original)
+    loss = session.train_epoch(np.arange(2000), 0.1)
+    other = Session(network, 1)
     other.set_parameters(coefs, intercepts)
     other.prepare(rows, targets, None, 2000, alpha=1e-4, optimizer=Optimizer())
     assert other.train_epoch(np.arange(2000), 0.1) == loss
-    for one, two in zip(engine.get_parameters(), other.get_parameters(), strict=True):
+    for one, two in zip(session.get_parameters(), other.get_parameters(), strict=True):
         for left, right in zip(one, two, strict=True):
             np.testing.assert_array_equal(left, right)
 
 
 def test_a_compiler_that_does_not_listen_is_left():
     """As LLVM, which for seconds runs no Python code in which a signal could be served."""
-    from fastmlp.threads import compile_for
+    from fastmlp.runtime.compiling import compile_apart
 
     class Compiler:
         def compile(self, signature):
@@ -222,5 +225,5 @@ def test_a_compiler_that_does_not_listen_is_left():
 
     threading.Thread(target=send).start()
     with pytest.raises(KeyboardInterrupt):
-        compile_for(Compiler(), ())
+        compile_apart(Compiler(), ())
     assert time.perf_counter() - sent[0] < PROMPT + SLACK

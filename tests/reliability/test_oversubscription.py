@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 import pytest
 from data import two_classes
-from fresh import run
+from fresh import LAYERS, run
 from joblib import Parallel, delayed
 
 from fastmlp import MLPBinaryClassifier
-from fastmlp.threads import available_threads
+from fastmlp.runtime.team import available_threads
 
 
 def threads(_=None):
@@ -34,22 +34,34 @@ def test_inner_threads_can_be_set_through_joblib():
         assert set(Parallel()(delayed(threads)() for _ in range(2))) == {3}
 
 
-def test_threads_as_workers_share_their_helpers():
-    """However many threads fit at once, the helpers are those of one fit."""
+def threads_as_workers():
+    """However many threads fit at once: each ends what it began, and none is left behind."""
     import threading
 
     X, y = two_classes(3000, 40)
+    warnings.simplefilter("ignore")
 
     def fit():
-        with warnings.catch_warnings():
-            MLPBinaryClassifier((200,), batch_size=1000, max_iter=3, n_threads=2).fit(X, y)
-        return sum(t.name.startswith("fastmlp_") for t in threading.enumerate())
+        model = MLPBinaryClassifier(
+            (200,), batch_size=1000, max_iter=3, n_threads=2, random_state=0
+        )
+        return model.fit(X, y).predict_proba(X).tobytes()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = fit()
-        counts = Parallel(n_jobs=4, backend="threading")(delayed(fit)() for _ in range(8))
-    assert max(counts) <= max(before, 1)
+    expected = fit()
+    before = threading.active_count()
+    with Parallel(n_jobs=4, backend="threading") as workers:
+        assert set(workers(delayed(fit)() for _ in range(8))) == {expected}
+    deadline = time.monotonic() + 10  # joblib's own may take a moment to end
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before, threading.enumerate()
+    print("all the same")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_threads_as_workers(layer):
+    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    assert "all the same" in run(threads_as_workers, environment=environment, timeout=300)
 
 
 def search(n_jobs):

@@ -197,6 +197,31 @@ def test_skops_needs_to_trust_the_class_alone(model):
     assert_the_same(skops.loads(data, trusted=sorted(untrusted)), model)
 
 
+def test_training_goes_on_from_a_model_of_version_0_1():
+    """Its moments were lists of matrices and lists of biases."""
+    model = MODELS[1]
+    state = copy.deepcopy(vars(model))
+    shapes = state["_training_state"]["shapes"]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    moments = []
+    for flat in state["_training_state"]["moments"]:
+        assert flat.shape == (ends[-1],)
+        parts = np.split(flat, ends[:-1])
+        arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        moments.append((arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]))
+    state["_training_state"]["moments"] = moments
+    old = copy.deepcopy(model)
+    old.__setstate__(fastmlp.export.saving.sealed(state))
+    new = copy.deepcopy(model)
+    for each in (old, new):
+        quietly(each.partial_fit, X, LABELS)
+    assert_same_parameters(old, new)
+    for left, right in zip(
+        old._training_state["moments"], new._training_state["moments"], strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
 #: States that another program could write, with a checksum that is right.
 CRAFTED = {
     "too few rows": lambda s: s["coefs_"].__setitem__(0, s["coefs_"][0][:1]),
@@ -214,7 +239,12 @@ CRAFTED = {
     "features as text": lambda s: s.update(n_features_in_="6"),
     "activation": lambda s: s.update(activation="sine"),
     "threads": lambda s: s.update(n_threads=-3),
-    "moments": lambda s: s["_training_state"]["moments"][0][0].__setitem__(0, np.zeros((1, 1))),
+    "moments": lambda s: s["_training_state"]["moments"].__setitem__(0, np.zeros((1, 1))),
+    "moments too short": lambda s: s["_training_state"]["moments"].__setitem__(0, np.zeros(1)),
+    "moments of objects": lambda s: s["_training_state"].update(moments=[np.full(33, None)] * 2),
+    "moments of version 0.1": lambda s: s["_training_state"].update(
+        moments=[([np.zeros((1, 1))], [np.zeros(1)])] * 2
+    ),
     "moments missing": lambda s: s["_training_state"].update(moments=[]),
     "step": lambda s: s["_training_state"].update(step=-1),
     "shapes": lambda s: s["_training_state"].update(shapes=[(1, 1)]),

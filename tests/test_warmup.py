@@ -1,0 +1,110 @@
+"""After the warm-up, no fit and no prediction compiles anything."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+USE_EVERYTHING = """
+import itertools, warnings
+import numpy as np
+from scipy import sparse
+from fastmlp import MLPBinaryClassifier
+from fastmlp.runtime.cache import KernelCache
+from fastmlp.kernels.take_rows import SOURCES
+
+compiled = []
+KernelCache.save_overload = lambda self, sig, data: compiled.append((self._name, str(sig)))
+warnings.simplefilter("ignore")
+rng = np.random.RandomState(0)
+X = rng.randint(0, 2, (60, 12))
+y = rng.randint(0, 2, 60)
+weight = rng.rand(60)
+n = 0
+
+def use(model, X, sample_weight=None):
+    global n
+    model.fit(X, y[: X.shape[0]], sample_weight)
+    model.predict(X), model.predict_log_proba(X), model.score(X, y[: X.shape[0]])
+    n += 1
+
+for activation, dtype, hidden, sparse_x in itertools.product(
+    ("identity", "logistic", "tanh", "relu"), ("float32", "float64"), ((), (8,), (20, 8, 8)),
+    (False, True),
+):
+    for solver, more in (
+        ("adam", {}), ("adam", {"early_stopping": True}), ("sgd", {}), ("lbfgs", {}),
+        ("sgd", {"nesterovs_momentum": False}), ("sgd", {"momentum": 0.0}), ("adam", {"alpha": 0}),
+    ):
+        model = MLPBinaryClassifier(
+            hidden, activation=activation, solver=solver, max_iter=2, dtype=dtype, **more
+        )
+        given = sparse.csr_array(X.astype(dtype)) if sparse_x else X.astype(dtype)
+        use(model, given)
+        use(model, given, weight)
+for dtype, source in itertools.product(("float32", "float64"), SOURCES):
+    model = MLPBinaryClassifier((8,), max_iter=2, dtype=dtype)
+    use(model, X.astype(source))
+    use(model, sparse.csc_matrix(X.astype(source)))
+    model.partial_fit(np.asfortranarray(X.astype(source)), y)
+# Enough work for two threads, with gradients in blocks and over all rows.
+X = rng.randn(2000, 100)
+y = rng.randint(0, 2, 2000)
+for dtype, hidden, solver in itertools.product(
+    ("float32", "float64"), ((50,), (150, 150)), ("adam", "lbfgs")
+):
+    for given in (X, sparse.csr_array(X)):
+        model = MLPBinaryClassifier(
+            hidden, solver=solver, max_iter=2, batch_size=500, dtype=dtype, n_threads=2
+        )
+        use(model, given)
+from numba.np.ufunc import parallel
+assert parallel._is_initialized
+print(n, compiled)
+"""
+
+
+def run(*arguments, folder):
+    result = subprocess.run(
+        [sys.executable, *arguments], timeout=300, capture_output=True, text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(fastmlp.__file__).parents[1]),
+            "NUMBA_CACHE_DIR": str(folder),
+            "NUMBA_NUM_THREADS": "2",
+            "FASTMLP_CACHE": "1",
+        },
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder that the warm-up has filled."""
+    folder = tmp_path_factory.mktemp("compiled")
+    said = run("-m", "fastmlp.warmup", folder=folder)
+    assert str(folder) in said
+    return folder
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_compiled_after_the_warm_up(folder):
+    before = files(folder)
+    n, compiled = run("-c", USE_EVERYTHING, folder=folder).split(maxsplit=1)
+    assert compiled.strip() == "[]"
+    assert int(n) > 600
+    assert files(folder) == before
+
+
+def test_a_second_warm_up_compiles_nothing(folder):
+    before = files(folder)
+    run("-m", "fastmlp.warmup", folder=folder)
+    assert files(folder) == before
