@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from fastmlp.kernels.piece import piece
 from fastmlp.runtime.call import Call
-from fastmlp.runtime.driver import SEGMENT, STEP, UNIT
+from fastmlp.runtime.driver import PHASE, SEGMENT, STEP, UNIT
 from fastmlp.runtime.records import I64, listed, numbers
 from fastmlp.runtime.tasks import INSIDE
 
@@ -56,13 +56,15 @@ def call_of(a_piece, marks, *, n_threads=1, n_batches=1, n_units=5, memory=None)
     steps, units, segments = np.zeros(1, STEP), np.zeros(n_units, UNIT), np.zeros(n_units, SEGMENT)
     steps["piece"], steps["record"] = a_piece.address(MARKS), record.ctypes.data
     for k in range(n_units):
-        units[k] = (0, k, k + 1)
+        units[k] = (k, k + 1)
         segments[k] = (0, 1, 10 * k // n_units, 10 * (k + 1) // n_units, 2, 0, 0, 1)
-    everything = [marks, record, steps, units, segments, memory]
+    phases = np.array([(0, n_units)], PHASE)
+    everything = [marks, record, steps, phases, units, segments, memory]
+    tables = {"phases": phases, "units": units, "segments": segments, "steps": steps}
     return Call(
-        everything, n_threads, units=units, segments=segments, steps=steps,
-        batches=np.arange(n_batches), n_units=n_units, n_batches=n_batches,
+        everything, n_threads, np.arange(n_batches), n_phases=1, n_units=n_units, waits=1,
         n_rows=10 * n_batches, batch_size=10,
+        **{name: table.ctypes.data for name, table in tables.items()},
     )  # fmt: skip
 
 

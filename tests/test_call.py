@@ -11,7 +11,8 @@ from calls import call_of, compile_all, hold, interrupt_main_soon, is_inside, ma
 
 from fastmlp.runtime import call as call_module
 from fastmlp.runtime.call import Call
-from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, PATIENCE, STOPPED, stop
+from fastmlp.runtime.driver import CALL
+from fastmlp.runtime.tasks import DONE, INSIDE, LEFT, STOPPED, stop
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_a_call_that_ends_is_done(n_threads, stoppable):
 def test_rows_that_a_ragged_minibatch_does_not_have_are_left_out():
     marks = np.zeros(40, np.int64)
     call = call_of(mark, marks, n_batches=4)
-    call._record["n_rows"] = 33
+    call._record[field("n_rows")] = 33
     call.run()
     np.testing.assert_array_equal(marks, np.arange(40) < 33)
 
@@ -123,11 +124,17 @@ def test_a_call_that_nobody_is_in_keeps_nothing():
     assert alive() is None
 
 
-def test_fields_that_are_arrays_are_kept_alive():
+def field(name):
+    """Position of a field of a call's record, all of whose fields are int64."""
+    return CALL.names.index(name)
+
+
+def test_the_numbers_of_minibatches_are_kept_alive():
     batches = np.arange(3)
     alive = weakref.ref(batches)
-    call = Call(None, 1, batches=batches)
-    assert call._record["batches"] == batches.ctypes.data
+    call = Call(None, 1, batches, n_units=1)
+    assert call._record[field("batches")] == batches.ctypes.data
+    assert call._record[field("n_batches")] == 3
     del batches
     gc.collect()
     assert alive() is not None
@@ -138,7 +145,7 @@ def test_fields_that_are_arrays_are_kept_alive():
 
 def test_a_thread_that_has_no_room_leaves_the_work_to_others():
     call, marks = held_call()
-    call._record["slots"] = 1
+    call._record[field("slots")] = 1
     user = threading.Thread(target=call.run)
     user.start()
     wait_until(lambda: is_inside(call) and marks[0] > 0)
@@ -150,10 +157,12 @@ def test_a_thread_that_has_no_room_leaves_the_work_to_others():
     assert call.leave()
 
 
-def test_patience_is_what_was_set():
-    call = call_of(mark, np.zeros(10, np.int64), n_threads=2)
-    assert call.control[PATIENCE] == 0
-    call.set_patience(1000)
-    call.run()
-    assert call.control[PATIENCE] == 1000
-    assert call.leave()
+@pytest.mark.skipif(not hasattr(time, "CLOCK_THREAD_CPUTIME_ID"), reason="needs the clock")
+def test_time_on_cores_is_that_of_all_threads():
+    call, marks = held_call()
+    user = threading.Thread(target=call.run)
+    user.start()
+    time.sleep(0.05)
+    marks[1] = 1
+    user.join(30)
+    assert 0.01 < call.seconds_on_core < 5  # it spins, but for the time that others have the core

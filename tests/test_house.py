@@ -33,7 +33,7 @@ MOST_LINES = 400
 MOST_PARAMETERS = 8
 
 #: Files that are longer, until what they hold is drawn anew.
-LONG_FILES = {"network/layers.py", "network/session.py"}
+LONG_FILES: set[str] = set()
 
 #: Folders and files of functions whose arguments are the operands of the register tile.
 OF_THE_TILE = ("kernels/simd/", "kernels/product.py")

@@ -1,5 +1,7 @@
 """Programs: what is written with names, and bound to numbers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmlp.kernels.piece import piece
 from fastmlp.network.program import Record, Ref, Segment, Step, Writer, compile_steps
-from fastmlp.runtime.driver import SEGMENT, STEP, UNIT
+from fastmlp.runtime.driver import PHASE, SEGMENT, STEP, UNIT
 from fastmlp.runtime.records import numbers
 
 INNER = np.dtype([("float32", np.int64), ("rows", np.int64)])
@@ -40,11 +42,17 @@ def read(bound, address, dtype, count=1):
 
 def tables(bound, n_units):
     """Units, segments and steps, as far as they follow from one another."""
-    units = read(bound, bound.address("units"), UNIT, n_units)
+    units = read(bound, bound.fields["units"], UNIT, n_units)
     n_segments = units["end_segment"].max()
-    segments = read(bound, bound.address("segments"), SEGMENT, n_segments)
-    steps = read(bound, bound.address("steps"), STEP, segments["end_step"].max())
+    segments = read(bound, bound.fields["segments"], SEGMENT, n_segments)
+    steps = read(bound, bound.fields["steps"], STEP, segments["end_step"].max())
     return units, segments, steps
+
+
+def named(bound, name, dtype):
+    """A named record."""
+    start = bound._starts[name]
+    return bound.words.view(np.uint8)[start : start + dtype.itemsize].view(dtype)
 
 
 def one_step_program(record, name=None, piece=None):
@@ -61,7 +69,7 @@ def test_fields_hold_numbers_records_and_what_names_stand_for():
         {"scale": -0.5, "inner": {"float32": Ref("a", 24), "rows": 7}, "x": {"float64": Ref("b")}},
     )
     bound = one_step_program(record, "it").bind({"a": 1000, "b": 2**40})
-    (written,) = bound.record("it", OUTER)
+    (written,) = named(bound, "it", OUTER)
     assert written["scale"] == -0.5
     assert written["inner"]["float32"] == 1024
     assert written["inner"]["rows"] == 7
@@ -72,8 +80,8 @@ def test_fields_hold_numbers_records_and_what_names_stand_for():
 def test_steps_know_their_pieces_and_records():
     record = Record(OUTER, {"count": 3})
     bound = one_step_program(record, "it").bind({})
-    units, segments, steps = tables(bound, bound.n_units)
-    assert units.tolist() == [(0, 0, 1)]
+    units, segments, steps = tables(bound, bound.fields["n_units"])
+    assert units.tolist() == [(0, 1)]
     assert segments.tolist() == [(0, 1, 0, 5, 2, 0, 0, 0)]
     assert steps["piece"].tolist() == [77]
     (found,) = read(bound, int(steps["record"][0]), OUTER)
@@ -101,7 +109,7 @@ def test_records_that_only_the_writer_knows_are_not_mixed_up():
     for k in range(20):
         writer.record(Record(INNER, {"rows": k}), str(k))
     bound = writer.finish([], waits=True).bind({})
-    assert [bound.record(str(k), INNER)["rows"][0] for k in range(20)] == list(range(20))
+    assert [named(bound, str(k), INNER)["rows"][0] for k in range(20)] == list(range(20))
 
 
 def test_programs_that_are_bound_twice_have_memory_of_their_own():
@@ -109,14 +117,22 @@ def test_programs_that_are_bound_twice_have_memory_of_their_own():
     one, two = program.bind({"x": 1}), program.bind({"x": 2})
     assert not np.shares_memory(one.words, two.words)
     for bound, value in ((one, 1), (two, 2)):
-        assert bound.record("it", OUTER)[0]["x"]["float64"] == value
-        for what in ("units", "segments", "steps"):
-            assert read(bound, bound.address(what), np.dtype(np.int64)).size == 1
+        assert named(bound, "it", OUTER)[0]["x"]["float64"] == value
+        for what in ("phases", "units", "segments", "steps"):
+            assert read(bound, bound.fields[what], np.dtype(np.int64)).size == 1
         *_, steps = tables(bound, 1)
         assert read(bound, int(steps["record"][0]), OUTER)[0]["x"]["float64"] == value
-    one.record("it", OUTER)["count"] = 5
-    assert two.record("it", OUTER)["count"] == 0
-    assert program.bind({"x": 3}).record("it", OUTER)["count"] == 0
+    named(one, "it", OUTER)["count"] = 5
+    assert named(two, "it", OUTER)["count"] == 0
+    assert named(program.bind({"x": 3}), "it", OUTER)["count"] == 0
+
+
+def test_the_first_fields_of_a_record_can_be_written():
+    program = one_step_program(Record(INNER, {"rows": 4}), "it")
+    bound = program.bind({})
+    bound.write("it", (3, 5))
+    assert named(bound, "it", INNER).tolist() == [(3, 5)]
+    assert named(program.bind({}), "it", INNER).tolist() == [(0, 4)]
 
 
 def test_a_name_without_a_value_is_not_overlooked():
@@ -151,22 +167,24 @@ def test_phases(waits, shape):
     writer = Writer()
     program = writer.finish(phases, waits=waits)
     n_units = sum(map(len, shape))
-    assert program.n_units == n_units
     bound = program.bind({})
-    units = read(bound, bound.address("units"), UNIT, n_units)
-    # A unit begins when all units of earlier phases are done.
-    before = np.repeat(np.cumsum([0, *map(len, shape)])[:-1], list(map(len, shape)))
-    assert units["before"].tolist() == (before.tolist() if waits else [-1] * n_units)
+    assert bound.fields["n_units"] == n_units
+    assert bound.fields["n_phases"] == len(shape)
+    assert bound.fields["waits"] == waits
+    units = read(bound, bound.fields["units"], UNIT, n_units)
+    ends = np.cumsum([0, *map(len, shape)])
+    phases_of_call = read(bound, bound.fields["phases"], PHASE, len(shape))
+    assert phases_of_call.tolist() == list(pairwise(ends.tolist()))
     given_segments = [part for phase in phases for unit in phase for part in unit]
     assert units["segment"][0] == 0
     assert (units["segment"][1:] == units["end_segment"][:-1]).all()
     assert units["end_segment"][-1] == len(given_segments)
-    segments = read(bound, bound.address("segments"), SEGMENT, len(given_segments))
+    segments = read(bound, bound.fields["segments"], SEGMENT, len(given_segments))
     for found, part in zip(segments, given_segments, strict=True):
         for name in ("begin", "end", "block", "at", "at_step", "of_rows"):
             assert found[name] == getattr(part, name)
         count = found["end_step"] - found["step"]
-        address = bound.address("steps") + int(found["step"]) * STEP.itemsize
+        address = bound.fields["steps"] + int(found["step"]) * STEP.itemsize
         of_segment = read(bound, address, STEP, count)
         assert of_segment["piece"].tolist() == [step.piece._address for step in part.steps]
         for step, written in zip(part.steps, of_segment, strict=True):

@@ -89,9 +89,9 @@ def test_threads_are_forced_in_these_tests():
     threads = []
 
     class Noted(session_module.Call):
-        def __init__(self, memory, n_threads, **fields):
+        def __init__(self, memory, n_threads, batches, **fields):
             threads.append(n_threads)
-            super().__init__(memory, n_threads, **fields)
+            super().__init__(memory, n_threads, batches, **fields)
 
     with everywhere_parallel(), mock.patch.object(session_module, "Call", Noted):
         case.train(Session(case.network, 8), as_rows)

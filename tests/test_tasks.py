@@ -1,8 +1,6 @@
-"""Threads that share a compiled call: each task is done once, and phases follow each other."""
+"""Threads that share a compiled call: each unit is done once, and phases follow each other."""
 
-import os
 import threading
-import time
 from itertools import pairwise
 
 import numba
@@ -10,22 +8,21 @@ import numpy as np
 import pytest
 
 from fastmlp.runtime.tasks import (
-    CONTROL_SIZE,
+    CLAIM_SIZE,
+    CLAIMED,
     DONE,
     INSIDE,
     LEFT,
-    NEXT,
-    PATIENCE,
-    STOPPED,
+    ON_CORE,
     claim,
+    done,
     enter,
     finish,
-    give_way,
     leave,
     new_control,
-    patience,
     stop,
     stopped,
+    time_on_core,
     wait_for,
 )
 
@@ -43,49 +40,51 @@ def wait_for_one(control):
 
 
 @numba.njit
-def give_way_from(began, on_core):
-    return give_way(np.int64(began), np.int64(on_core))
+def look_at(control):
+    return stopped(control), done(control)
 
 
 @numba.njit
-def look_at(control):
-    return stopped(control), patience(control), claim(control)
+def claim_one(control, unit, number):
+    return claim(control, unit, number)
 
 
 @numba.njit(nogil=True)
 def work(control, phases, width, times_done, early, inside, sum_of_phase, busy):
-    """`phases` phases of `width` tasks; a task adds up what all tasks of the phase before wrote.
+    """`phases` phases of `width` units; a unit adds up what all units of the phase before wrote.
 
-    A task that starts before an earlier phase is done is counted in `early`.
+    A unit that starts before an earlier phase is done is counted in `early`.
     """
-    inside[enter(control)] += 1
-    n_tasks = phases * width
-    while True:
-        task = claim(control)
-        if task >= n_tasks:
-            break
-        phase = task // width
-        wait_for(control, phase * width)
-        for other in range(phase * width):
-            if times_done[other] != 1:
-                early[task] += 1
-        drawn = task
-        for _ in range(busy * (task % width)):  # tasks of one phase end at different times
-            drawn = drawn * 1103515245 % 2147483647 + 12345
-        total = 1 + min(drawn, 0)
-        if phase > 0:
-            for other in range((phase - 1) * width, phase * width):
-                total += sum_of_phase[other]
-        sum_of_phase[task] = total % 1_000_003
-        times_done[task] += 1
-        finish(control)
-    wait_for(control, n_tasks)
-    leave(control)
+    came = time_on_core()
+    thread = enter(control)
+    inside[thread] += 1
+    for phase in range(phases):
+        for shift in range(width):
+            unit = (thread + shift) % width
+            if not claim(control, unit, phase):
+                continue
+            wait_for(control, phase * width)
+            task = phase * width + unit
+            for other in range(phase * width):
+                if times_done[other] != 1:
+                    early[task] += 1
+            drawn = task
+            for _ in range(busy * unit):  # units of one phase end at different times
+                drawn = drawn * 1103515245 % 2147483647 + 12345
+            total = 1 + min(drawn, 0)
+            if phase > 0:
+                for other in range((phase - 1) * width, phase * width):
+                    total += sum_of_phase[other]
+            sum_of_phase[task] = total % 1_000_003
+            times_done[task] += 1
+            finish(control)
+    wait_for(control, phases * width)
+    leave(control, came)
 
 
 def run(n_threads, phases, width, busy=0):
-    """Let threads do the work; returns what each task and thread left behind."""
-    control = new_control()
+    """Let threads do the work; returns what each unit and thread left behind."""
+    control = new_control(width)
     times_done, early, sums = (np.zeros(phases * width, np.int64) for _ in range(3))
     inside = np.zeros(64, np.int64)
     arguments = (control.ctypes.data, phases, width, times_done, early, inside, sums, busy)
@@ -114,7 +113,7 @@ def test_every_task_once_and_phases_in_order(n_threads, shape):
 
 
 def test_a_thread_that_comes_late_finds_nothing_to_do():
-    control = new_control()
+    control = new_control(2)
     done = [np.zeros(6, np.int64) for _ in range(3)]
     arguments = (control.ctypes.data, 3, 2, done[0], done[1], np.zeros(64, np.int64), done[2], 0)
     work(*arguments)
@@ -125,10 +124,8 @@ def test_a_thread_that_comes_late_finds_nothing_to_do():
         np.testing.assert_array_equal(array, kept)
 
 
-@pytest.mark.parametrize("nanoseconds", [0, 1_000_000])
-def test_a_wait_outlasts_any_number_of_spins(nanoseconds):
-    control = new_control()
-    control[PATIENCE] = nanoseconds
+def test_a_wait_outlasts_any_number_of_spins():
+    control = new_control(1)
     waited = threading.Event()
 
     def wait():
@@ -143,53 +140,41 @@ def test_a_wait_outlasts_any_number_of_spins(nanoseconds):
     thread.join()
 
 
-def clocks():
-    return np.array([time.monotonic_ns(), time.thread_time_ns()])
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs the clocks of POSIX")
-def test_a_slice_is_counted_on_the_clocks_of_this_thread():
-    give_way_from(0, 0)  # compiled
-    before = clocks()
-    found = give_way_from(0, 0)
-    after = clocks()
-    assert (before <= found).all()
-    assert (found <= after).all()
-    assert give_way_from(*found) == found  # it has only begun
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs the clocks of POSIX")
-@pytest.mark.parametrize("milliseconds_on_core", [1, 10])
-def test_a_slice_that_is_over_begins_anew(milliseconds_on_core):
-    give_way_from(0, 0)
-    now, on_core = clocks()
-    began = now - 10_000_000
-    found = give_way_from(began, on_core - 1_000_000 * milliseconds_on_core)
-    assert (np.array(found) >= (now, on_core)).all()
-
-
 def test_counters_lie_in_cache_lines_of_their_own():
-    places = sorted((NEXT, DONE, INSIDE, LEFT))
+    places = sorted((DONE, INSIDE, LEFT, CLAIMED))
     assert all(b - a >= 8 for a, b in pairwise(places))
-    assert places[-1] < CONTROL_SIZE
+    assert LEFT < ON_CORE < CLAIMED  # written by who leaves, and then alone
+    assert CLAIM_SIZE >= 8
+    assert new_control(5).size == CLAIMED + 5 * CLAIM_SIZE
 
 
-def test_what_is_stopped_claims_and_waits_for_nothing():
-    control = new_control()
+def test_a_unit_is_claimed_once_a_minibatch_and_in_their_order():
+    control = new_control(3)
     address = control.ctypes.data
-    assert look_at(address) == (False, 0, 0)
-    assert look_at(address) == (False, 0, 1)
+    for number in range(3):
+        assert not claim_one(address, 1, number + 1)
+        assert claim_one(address, 1, number)
+        assert not claim_one(address, 1, number)
+    assert claim_one(address, 0, 0)
+    assert claim_one(address, 2, 0)
+    assert control[CLAIMED::CLAIM_SIZE].tolist() == [1, 3, 1]
+
+
+def test_what_is_stopped_waits_for_nothing():
+    control = new_control(1)
+    address = control.ctypes.data
+    assert look_at(address) == (False, 0)
+    finish_one(address)
+    assert look_at(address) == (False, 1)
     stop(control)
-    is_stopped, _, task = look_at(address)
-    assert is_stopped
-    assert task >= STOPPED
+    assert look_at(address)[0]
     wait_for_one(address)  # returns
-    finish_one(address)  # as a thread does that had a task
+    finish_one(address)  # as a thread does that had a unit
     assert look_at(address)[0]
 
 
 def test_threads_that_leave_are_counted():
-    control = new_control()
+    control = new_control(2)
     arguments = (control.ctypes.data, 3, 2, *(np.zeros(6, np.int64) for _ in range(2)))
     for count in range(1, 4):
         work(*arguments, np.zeros(64, np.int64), np.zeros(6, np.int64), 0)

@@ -17,11 +17,13 @@ from fastmlp.kernels.product import (
     product,
     product_with_gate,
 )
-from fastmlp.kernels.simd.reductions import (
+from fastmlp.kernels.simd.panels import (
     outer_product,
+    transpose_panel,
+)
+from fastmlp.kernels.simd.reductions import (
     row_dots,
     square_of_row,
-    transpose_panel,
     weighted_row_sum,
 )
 from fastmlp.kernels.simd.vector import PANEL
@@ -54,7 +56,20 @@ def layer_record(kind):
     """
     of_rows = numbers(kind)
     one = matrix(kind)
-    names = ("a_in", "a", "delta_in", "delta", "W", "b", "Wt", "zeros", "dW", "db", "gate", "logits")
+    names = (
+        "a_in",
+        "a",
+        "delta_in",
+        "delta",
+        "W",
+        "b",
+        "Wt",
+        "zeros",
+        "dW",
+        "db",
+        "gate",
+        "logits",
+    )
     return np.dtype(
         [
             ("n_in", np.int64),
@@ -166,9 +181,7 @@ def output_gradient(layer, at, first, rows, batch):
     """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9)."""
     epoch = epoch_at(layer.epoch)
     length = rows_of(epoch, batch)
-    _output_gradient(
-        layer, at, (0, 0, length), epoch.block_rows, batch == 0 or not layer.adds
-    )
+    _output_gradient(layer, at, (0, 0, length), epoch.block_rows, batch == 0 or not layer.adds)
 
 
 @piece()
@@ -185,9 +198,7 @@ def refresh(layer, at, first, rows, batch):
         Wt = whole(layer.Wt)
         for panel in range((rows + PANEL - 1) // PANEL):
             for other in range(W.shape[0]):
-                transpose_panel(
-                    W, panel * PANEL, other, Wt, other * PANEL, first // PANEL + panel
-                )
+                transpose_panel(W, panel * PANEL, other, Wt, other * PANEL, first // PANEL + panel)
     if layer.with_squares:
         squares = listed(layer.squares, first, rows)
         for row in range(rows):

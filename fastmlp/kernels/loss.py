@@ -8,7 +8,9 @@ from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd import functions
 from fastmlp.kernels.simd.elementwise import elementwise
-from fastmlp.kernels.simd.reductions import interleave
+from fastmlp.kernels.simd.panels import (
+    interleave,
+)
 from fastmlp.kernels.views import column, matrix
 from fastmlp.runtime.records import listed, numbers
 

@@ -5,8 +5,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp.runtime.jit import entry
 from fastmlp.kernels.simd.vector import I32, I64
+from fastmlp.runtime.jit import entry
 
 _AHEAD = 512
 

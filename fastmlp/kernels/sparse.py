@@ -14,7 +14,9 @@ from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.layer import layer_record
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.elementwise import elementwise
-from fastmlp.kernels.simd.reductions import add_multiple_of_row
+from fastmlp.kernels.simd.panels import (
+    add_multiple_of_row,
+)
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.views import column, part, whole
 from fastmlp.runtime.jit import kernel

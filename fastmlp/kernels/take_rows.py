@@ -34,9 +34,7 @@ def rows_record(source, kind):
     epoch : address of the `EPOCH`
     """
     x = np.dtype([(np.dtype(source).name, np.int64), ("row", np.int64), ("column", np.int64)])
-    return np.dtype(
-        [("x", x), ("n_features", np.int64), ("a", matrix(kind)), ("epoch", np.int64)]
-    )
+    return np.dtype([("x", x), ("n_features", np.int64), ("a", matrix(kind)), ("epoch", np.int64)])
 
 
 def _llvm_source(kind):

@@ -64,8 +64,7 @@ def column(typingctx, record, at, first, rows):
     def codegen(context, builder, signature, args):
         source, at, first, rows = args
         fields = [
-            field(context, builder, source, record, name)
-            for name in ("block", "step", number.name)
+            field(context, builder, source, record, name) for name in ("block", "step", number.name)
         ]
         block, step, address = fields
         shift = builder.add(builder.mul(at, block), builder.mul(first, step))
@@ -86,8 +85,6 @@ def whole(typingctx, record):
             field(context, builder, args[0], record, name)
             for name in ("panel", "row", "panels", "rows", "columns", number.name)
         )
-        return view(
-            context, builder, kind, address, [panels, rows, columns], [panel, row, I64(1)]
-        )
+        return view(context, builder, kind, address, [panels, rows, columns], [panel, row, I64(1)])
 
     return kind(record), codegen

@@ -21,6 +21,7 @@ from fastmlp.kernels.piece import Piece
 from fastmlp.kernels.simd.tile import GATED, PLAIN, TIMES
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.take_rows import rows_record, take_rows
+from fastmlp.network.buffers import Activations, Buffers, Rooms, column, contiguous
 from fastmlp.network.layout import Layout, Place, padded
 from fastmlp.network.plan import GRADIENT_ROWS, MATRIX, Plan, limits, weight_units
 from fastmlp.network.program import Program, Record, Ref, Segment, Step, Writer
@@ -35,105 +36,10 @@ class Update:
     constants: tuple[float, ...] = (0.0,) * len(updates.CONSTANTS)
 
 
-@dataclass(frozen=True)
-class Buffers:
-    """Sizes of the buffers of a program, in numbers of the network's type."""
-
-    activations: int
-    deltas: int
-    rooms: int
-    blocks: int  # gradients of all blocks of rows
-    rows: int  # of each array of the output layer
-
-
-class _Activations:
-    """Activations a⁽⁰⁾ … a⁽ᴸ⁻¹⁾ of blocks of rows, and deltas of the same shapes."""
-
-    def __init__(self, layout: Layout, block_rows: int, n_blocks: int) -> None:
-        self._dtype = layout.network.dtype
-        self._block_rows = block_rows
-        self._starts, self.size = {}, 0
-        # X, which has no δ, comes last. Rows of a sparse X are never gathered.
-        inner = list(enumerate(layout.network.widths[1:-1], 1))
-        first = [] if layout.sparse else [(0, layout.network.widths[0])]
-        for layer, width in inner + first:
-            if layer == 0:
-                self.hidden = self.size
-            self._starts[layer] = (self.size, width)
-            self.size += n_blocks * block_rows * padded(width)
-        if not first:
-            self.hidden = self.size
-
-    def matrix(self, buffer: str, layer: int) -> dict[str, Any]:
-        """Fields of the record of a⁽ˡ⁾, or δ⁽ˡ⁾."""
-        if layer not in self._starts:
-            return {}
-        start, width = self._starts[layer]
-        panel, columns = self._block_rows * PANEL, padded(width)
-        place = Place(start, columns // PANEL, self._block_rows, panel, PANEL, 0)
-        return place.fields(buffer, self._dtype, block=self._block_rows * columns)
-
-
-def _column(buffer: str, dtype: np.dtype[Any], **more: int) -> dict[str, Any]:
-    """Fields of the record of one number a row."""
-    one = {"panel": 0, "row": 1, "panels": 1, "rows": 0, "columns": 1}
-    return {dtype.name: Ref(buffer), **one, **more}
-
-
-def _row_in_room(start: int, columns: int, size: int, room: str, dtype: Any) -> dict[str, Any]:
-    """Fields of the record of a row in each room."""
-    row = padded(columns)
-    return Place(start, row // PANEL, 1, PANEL, row, row).fields(room, dtype, block=size)
-
-
-def _contiguous(matrix: dict[str, Any]) -> dict[str, Any]:
-    """The same numbers in one panel, where rows follow one another: updates go along them."""
-    if matrix["row"] == PANEL:
-        return matrix
-    return {**matrix, "panels": 1, "columns": matrix["row"]}
-
-
-class _Rooms:
-    """Where the gradients of a block of weights go, for each unit: layers share the place."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout, self._dtype = layout, layout.network.dtype
-        # What pads the rows is 0 and stays so, if all layers there have the same columns.
-        self._starts: dict[Any, int] = {}
-        self.size = 0
-        for layer in range(layout.network.n_layers):
-            for bias in (False, True):
-                key, size = self._key(layer, bias)
-                if key not in self._starts:
-                    self._starts[key] = self.size
-                    self.size += size
-
-    def _key(self, layer: int, bias: bool) -> tuple[Any, int]:
-        n_in, n_out = self._layout.network.shapes()[layer]
-        last = layer == self._layout.network.n_layers - 1
-        if bias or last:
-            columns = n_out if bias else n_in
-            # The two gradients of the last layer are there at once, and may be as wide.
-            return ("row", columns, bias and last), padded(columns)
-        in_rows = self._layout.sparse and layer == 0
-        return (in_rows, n_out), GRADIENT_ROWS * padded(n_out)
-
-    def matrix(self, layer: int, *, bias: bool = False) -> dict[str, Any]:
-        """Fields of the record of ∂W⁽ˡ⁾ or ∂b⁽ˡ⁾ in a unit's room."""
-        key, _ = self._key(layer, bias)
-        start = self._starts[key]
-        if key[0] == "row":
-            return _row_in_room(start, key[1], self.size, "rooms", self._dtype)
-        columns = padded(key[1])
-        panel, row = (PANEL, columns) if key[0] else (GRADIENT_ROWS * PANEL, PANEL)
-        place = Place(start, columns // PANEL, GRADIENT_ROWS, panel, row, 0)
-        return place.fields("rooms", self._dtype, block=self.size)
-
-
 class _Network:
     """The records and steps of one program."""
 
-    def __init__(self, layout: Layout, source: np.dtype[Any] | None, rows: _Activations) -> None:
+    def __init__(self, layout: Layout, source: np.dtype[Any] | None, rows: Activations) -> None:
         self.layout, self.network = layout, layout.network
         self.dtype, self.last = layout.network.dtype, layout.network.n_layers - 1
         self.rows = rows
@@ -241,17 +147,17 @@ def prediction_program(
 
     source : type of a dense X, or None for a sparse one; block : rows of a block; n_slots : threads
     """
-    rows = _Activations(layout, block, n_slots)
+    rows = Activations(layout, block, n_slots)
     net = _Network(layout, source, rows)
     endings = [net.activation(layer).ending for layer in range(net.last)]
     kind = net.dtype.name
-    logits = _column("logits", net.dtype, block=padded(block))
+    logits = column("logits", net.dtype, block=padded(block))
     records = [
         net.layer_record(layer, net.forward_fields(layer, logits)) for layer in range(net.last + 1)
     ]
     record = net.loss_record(
         logits=logits,
-        complement=_column("complement", net.dtype, block=padded(block)),
+        complement=column("complement", net.dtype, block=padded(block)),
         result={kind: Ref("result")},
     )
     write = loss.write_probabilities if probabilities else loss.write_logits
@@ -270,9 +176,9 @@ def training_program(
     An update without a piece leaves the weights alone: gradients of all minibatches are added up in
     the buffer of gradients.
     """
-    rows = _Activations(layout, plan.block_rows, plan.n_blocks)
+    rows = Activations(layout, plan.block_rows, plan.n_blocks)
     net = _Network(layout, source, rows)
-    rooms = _Rooms(layout)
+    rooms = Rooms(layout)
     size_of_block = layout.size if plan.by_block else 0
     training = _Training(net, plan, update, rooms)
     program = net.writer.finish([training.row_phase(), training.weight_phase()], waits=True)
@@ -285,7 +191,7 @@ def training_program(
 class _Training:
     """The two phases of a minibatch."""
 
-    def __init__(self, net: _Network, plan: Plan, update: Update, rooms: _Rooms) -> None:
+    def __init__(self, net: _Network, plan: Plan, update: Update, rooms: Rooms) -> None:
         self.net, self.plan, self.update, self.rooms = net, plan, update, rooms
         self._updates: dict[tuple[int, bool], tuple[Step, ...]] = {}
         kind = net.dtype.name
@@ -296,7 +202,7 @@ class _Training:
             squares = Ref("squares", 8 * int(first_rows[layer]))
             fields.append(
                 {
-                    **net.forward_fields(layer, _column("logits", net.dtype, step=1)),
+                    **net.forward_fields(layer, column("logits", net.dtype, step=1)),
                     **self._backward_fields(layer),
                     "output_delta": {kind: Ref("output_delta")},
                     "one": {kind: Ref("one")},
@@ -316,7 +222,7 @@ class _Training:
         self.output = net.loss_record(
             targets={"bool": Ref("targets")},
             sample_weight={"float64": Ref("sample_weight")},
-            logits=_column("logits", net.dtype, step=1),
+            logits=column("logits", net.dtype, step=1),
             squares={"float64": Ref("squares")},
             n_squares=self.n_squares,
             **{
@@ -444,8 +350,8 @@ class _Training:
         where = net.bias if bias else net.weights
         buffers = ("w", "parameters"), ("m", "moment_1"), ("v", "moment_2")
         values = {
-            **{name: _contiguous(where(layer, buffer)) for name, buffer in buffers},
-            "dw": _contiguous(self.rooms.matrix(layer, bias=bias)),
+            **{name: contiguous(where(layer, buffer)) for name, buffer in buffers},
+            "dw": contiguous(self.rooms.matrix(layer, bias=bias)),
             "parts": {**where(layer, "blocks"), "block": net.layout.size} if self.plan.by_block else {},
             "alpha": 0.0 if bias else self.update.alpha,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),

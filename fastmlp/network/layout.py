@@ -273,7 +273,7 @@ def layout_of(network: Network, sparse: bool) -> Layout:
         weights.append(place)
         biases.append(in_rows(at, 1, n_out))
         at += biases[-1].size
-        copy = in_panels(at_copy, n_out, n_in, network.dtype) if 0 < k and not last else None
+        copy = in_panels(at_copy, n_out, n_in, network.dtype) if k > 0 and not last else None
         at_copy += copy.size if copy is not None else 0
         copies.append(copy)
     return Layout(network, sparse, tuple(weights), tuple(biases), tuple(copies), at, at_copy)

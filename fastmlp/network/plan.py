@@ -106,9 +106,7 @@ def plan_training(
     network = layout.network
     work = 2 * batch_size * network.multiply_adds
     n_threads = max(1, min(most_threads, work // WORK_PER_THREAD, batch_size // 8))
-    by_block = (
-        not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
-    )
+    by_block = not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
     if by_block:
         n_blocks = _blocks_of_gradient(batch_size)
         block_rows = _up(-(-batch_size // n_blocks), 4)

@@ -111,8 +111,11 @@ def work(call):
     control = call.control
     came = tasks.time_on_core()
     thread = tasks.enter(control)
+    if call.slots > 0 and thread >= call.slots:
+        tasks.leave(control, came)
+        return
     number = np.int64(0)
-    while number < call.n_batches and (call.slots == 0 or thread < call.slots):
+    while number < call.n_batches:
         if tasks.stopped(control):
             break
         batch = _number_at(call.batches + number * 8)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.data.split import Validation
+from fastmlp.kernels.permutation import permute
 from fastmlp.network.layout import Parameters
 from fastmlp.network.session import Session, State
-from fastmlp.kernels.permutation import permute
 from fastmlp.runtime.compiling import compile_apart
 from fastmlp.training.schedules import Constant
 from fastmlp.training.stopping import Plateau
@@ -201,7 +201,9 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the rows held out, and keep the weights of the best score."""
-        score = validation.score(self.session.probabilities(validation.rows, validation.order)[:, 1])
+        score = validation.score(
+            self.session.probabilities(validation.rows, validation.order)[:, 1]
+        )
         result.validation_scores.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")

@@ -1,52 +1,19 @@
-"""Sums over rows and columns, and the transpose: what goes with the products of a step.
+"""Sums over rows and columns: what goes with the products of a step.
 
 All take views (see `kernels.views`). Sums have an order of their own, which depends on sizes alone.
 """
 
-from functools import partial
-
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
-from fastmlp.kernels.simd.tile import GATED, TIMES
-from fastmlp.kernels.simd.vector import (
-    I64,
-    PANEL,
-    Loop,
-    Vector,
-    emit_function,
-    first_lanes,
-    lanes,
-    llvm_real,
-)
+from fastmlp.kernels.simd.calling import call_function, distance, opened
+from fastmlp.kernels.simd.vector import I64, PANEL, Loop, Vector, first_lanes, lanes, llvm_real
+
+_PANEL = I64(PANEL)
 
 
-def _call(builder, what, real, emit, args, result=None):
-    """Call the function that emit(real, builder, *args) writes, once a module."""
-    function = emit_function(
-        builder,
-        f"fastmlp_{what}_f{real.bitwidth}x{lanes(real)}",
-        ir.VoidType() if result is None else result,
-        [arg.type for arg in args],
-        partial(emit, real),
-    )
-    return builder.call(function, args)
-
-
-def _opened(context, builder, kinds, values):
-    return [
-        make_array(kind)(context, builder, value)
-        for kind, value in zip(kinds, values, strict=True)
-    ]
-
-
-def _distance(builder, view, axis, real):
-    return builder.sdiv(builder.extract_value(view.strides, axis), I64(real.bitwidth // 8))
-
-
-def _vector_place(b, vector, panel, real, columns=I64(PANEL)):
+def _vector_place(b, vector, panel, real, columns=_PANEL):
     """Place of a vector of a row, counted from its first number; columns : of a panel."""
     column = b.mul(vector, I64(lanes(real)))
     inside = b.urem(column, columns)
@@ -79,106 +46,16 @@ def square_of_row(typingctx, a, row):
     real = a.dtype
 
     def codegen(context, builder, signature, args):
-        (view,) = _opened(context, builder, [a], args[:1])
-        start = builder.mul(args[1], _distance(builder, view, 1, real))
+        (view,) = opened(context, builder, [a], args[:1])
+        start = builder.mul(args[1], distance(builder, view, 1, real))
         panels, columns = (builder.extract_value(view.shape, axis) for axis in (0, 2))
         vectors = builder.sdiv(builder.mul(panels, columns), I64(lanes(real)))
-        panel = _distance(builder, view, 0, real)
+        panel = distance(builder, view, 0, real)
         values = [builder.gep(view.data, [start]), panel, columns, vectors]
-        total = _call(builder, "square", real, _emit_square, values, llvm_real(real))
+        total = call_function(builder, "square", real, _emit_square, values, llvm_real(real))
         return total if real.bitwidth == 64 else builder.fpext(total, ir.DoubleType())
 
     return types.float64(a, types.int64), codegen
-
-
-def _emit_outer_panel(real, b, c, weights, row, gate, rows, ending):
-    zero = Vector.constant(b, 0.0, real)
-    places = [I64(j * lanes(real)) for j in range(PANEL // lanes(real))]
-    factors = [Vector.load(b, b.gep(row, [place]), real) for place in places]
-
-    def each_row(end):
-        with Loop(b, rows) as r:
-            weight = Vector.broadcast(b, b.load(b.gep(weights, [r.index])), real)
-            at = b.mul(r.index, I64(PANEL))
-            for place, factor in zip(places, factors, strict=True):
-                to = b.add(at, place)
-                # A sum that starts from 0, as those of the products: −0 becomes 0.
-                x = end(weight.times_plus(factor, zero), b.gep(gate, [to]))
-                x.store(b.gep(c, [to]))
-
-    def gated(x, place):
-        return zero.where(Vector.load(b, place, real).compare("==", 0.0), x)
-
-    with b.if_else(b.icmp_signed("==", ending, I64(GATED))) as (then, other):
-        with then:
-            each_row(gated)
-        with other, b.if_else(b.icmp_signed("==", ending, I64(TIMES))) as (times, plain):
-            with times:
-                each_row(lambda x, place: x * Vector.load(b, place, real))
-            with plain:
-                each_row(lambda x, place: x)
-
-
-@intrinsic
-def outer_product(typingctx, c, weights, w, gate, ending):
-    """c[r] = weights[r] · w, and then as the ending of a product says: δ from the last layer (N8).
-
-    Parameters
-    ----------
-    c : (panels, rows, PANEL)
-        Written.
-    weights : (rows,)
-    w : (panels, 1, PANEL)
-    gate : (panels, rows, PANEL)
-        May be c.
-    ending : int64
-        PLAIN, GATED or TIMES; see `tile`.
-    """
-    real = c.dtype
-
-    def codegen(context, builder, signature, args):
-        to, factors, row, other = _opened(context, builder, [c, weights, w, gate], args[:4])
-        with Loop(builder, builder.extract_value(to.shape, 0)) as panel:
-
-            def at(view):
-                shift = builder.mul(panel.index, _distance(builder, view, 0, real))
-                return builder.gep(view.data, [shift])
-
-            rows = builder.extract_value(to.shape, 1)
-            values = [at(to), factors.data, at(row), at(other), rows, args[4]]
-            _call(builder, "outer_panel", real, _emit_outer_panel, values)
-        return context.get_dummy_value()
-
-    return types.void(c, weights, w, gate, types.int64), codegen
-
-
-def _emit_add_row(real, b, y, y_panel, x, x_panel, panels, factor):
-    multiple = Vector.broadcast(b, factor, real)
-    with Loop(b, panels) as panel:
-        to = b.gep(y, [b.mul(panel.index, y_panel)])
-        source = b.gep(x, [b.mul(panel.index, x_panel)])
-        for j in range(0, PANEL, lanes(real)):
-            place = b.gep(to, [I64(j)])
-            value = Vector.load(b, b.gep(source, [I64(j)]), real)
-            value.times_plus(multiple, Vector.load(b, place, real)).store(place)
-
-
-@intrinsic
-def add_multiple_of_row(typingctx, y, row, x, other, factor):
-    """y[:, row] += factor · x[:, other]; both (panels, rows, PANEL)."""
-    real = y.dtype
-
-    def codegen(context, builder, signature, args):
-        to, source = _opened(context, builder, [y, x], [args[0], args[2]])
-        values = []
-        for view, number in ((to, args[1]), (source, args[3])):
-            start = builder.mul(number, _distance(builder, view, 1, real))
-            values += [builder.gep(view.data, [start]), _distance(builder, view, 0, real)]
-        values += [builder.extract_value(to.shape, 0), args[4]]
-        _call(builder, "add_row", real, _emit_add_row, values)
-        return context.get_dummy_value()
-
-    return types.void(y, types.int64, x, types.int64, real), codegen
 
 
 #: Rows that share each vector of the weights, and hide each other's latency.
@@ -241,13 +118,13 @@ def row_dots(typingctx, out, a, w, columns, shift):
     real = a.dtype
 
     def codegen(context, builder, signature, args):
-        to, left, right = _opened(context, builder, [out, a, w], args[:3])
+        to, left, right = opened(context, builder, [out, a, w], args[:3])
         values = [
-            to.data, left.data, _distance(builder, left, 0, real),
-            builder.extract_value(left.shape, 1), right.data, _distance(builder, right, 0, real),
+            to.data, left.data, distance(builder, left, 0, real),
+            builder.extract_value(left.shape, 1), right.data, distance(builder, right, 0, real),
             args[3], args[4],
         ]  # fmt: skip
-        _call(builder, "row_dots", real, _emit_row_dots, values)
+        call_function(builder, "row_dots", real, _emit_row_dots, values)
         return context.get_dummy_value()
 
     return types.void(out, a, w, types.int64, real), codegen
@@ -292,9 +169,7 @@ def _emit_panel_sum(real, b, c, start, weights, weight_step, a, length, jump, ro
                 sums = quad.values[p * n : (p + 1) * n]
                 quad.next += add_row(b.add(first, I64(p)), at, sums)
         stretch.next = quad.values
-    s = [
-        [zero.like(x) for x in stretch.values[p * n : (p + 1) * n]] for p in range(_SUMS_TOGETHER)
-    ]
+    s = [[zero.like(x) for x in stretch.values[p * n : (p + 1) * n]] for p in range(_SUMS_TOGETHER)]
     total = [((s[0][j] + s[1][j]) + (s[2][j] + s[3][j])).value for j in range(n)]
     done = b.mul(quads, I64(_SUMS_TOGETHER))
     with Loop(b, b.sub(rows, done), total) as rest:
@@ -325,7 +200,7 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
     real = a.dtype
 
     def codegen(context, builder, signature, args):
-        to, factors, rows_, origin = _opened(
+        to, factors, rows_, origin = opened(
             context, builder, [c, weights, a, start], [args[0], args[1], args[2], args[3]]
         )
         alone = builder.icmp_signed("==", builder.extract_value(factors.shape, 0), I64(1))
@@ -336,98 +211,13 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
         with Loop(builder, builder.extract_value(rows_.shape, 0)) as panel:
 
             def at(view):
-                shift = builder.mul(panel.index, _distance(builder, view, 0, real))
+                shift = builder.mul(panel.index, distance(builder, view, 0, real))
                 return builder.gep(view.data, [shift])
 
             values = [
                 at(to), at(origin), factors.data, step, at(rows_), length, args[4], args[5],
             ]  # fmt: skip
-            _call(builder, "panel_sum", real, _emit_panel_sum, values)
+            call_function(builder, "panel_sum", real, _emit_panel_sum, values)
         return context.get_dummy_value()
 
     return types.void(c, weights, a, start, types.int64, types.int64), codegen
-
-
-def _emit_transpose(real, b, source, target):
-    """One square block of lanes × lanes numbers, in registers; rows lie `PANEL` apart.
-
-    log₂(lanes) rounds exchange ever larger blocks between pairs of rows.
-    """
-    width = lanes(real)
-    rows = [Vector.load(b, b.gep(source, [I64(i * PANEL)]), real) for i in range(width)]
-    stride = 1
-    while stride < width:
-        for i in range(width):
-            if i & stride:
-                continue
-            upper, lower = rows[i], rows[i + stride]
-            own = [k if not k & stride else width + k - stride for k in range(width)]
-            other = [k + stride if not k & stride else width + k for k in range(width)]
-            rows[i], rows[i + stride] = upper.shuffled(lower, own), upper.shuffled(lower, other)
-        stride *= 2
-    for i, row in enumerate(rows):
-        row.store(b.gep(target, [I64(i * PANEL)]))
-
-
-@intrinsic
-def transpose_panel(typingctx, source, row, panel, target, target_row, target_panel):
-    """The PANEL × PANEL numbers of `source` from row on in one panel, transposed into `target`.
-
-    source, target : (panels, rows, PANEL), target written; the numbers begin at target_row in
-    target_panel.
-    """
-    real = source.dtype
-
-    def codegen(context, builder, signature, args):
-        view, other = _opened(context, builder, [source, target], [args[0], args[3]])
-
-        def place(view, row, panel, i, j):
-            start = builder.mul(panel, _distance(builder, view, 0, real))
-            start = builder.add(start, builder.mul(row, I64(PANEL)))
-            return builder.gep(view.data, [builder.add(start, I64(i * PANEL + j))])
-
-        for i in range(0, PANEL, lanes(real)):
-            for j in range(0, PANEL, lanes(real)):
-                values = [
-                    place(view, args[1], args[2], i, j), place(other, args[4], args[5], j, i)
-                ]  # fmt: skip
-                _call(builder, "transpose", real, _emit_transpose, values)
-        return context.get_dummy_value()
-
-    return types.void(
-        source, types.int64, types.int64, target, types.int64, types.int64
-    ), codegen  # fmt: skip
-
-
-def _emit_interleave(real, b, x, y, count, target):
-    n = lanes(real)
-    low = [k // 2 + n * (k % 2) for k in range(n)]
-    high = [n // 2 + k for k in low]
-    vectors = b.sdiv(count, I64(n))
-    with Loop(b, vectors) as step:
-        at = b.mul(step.index, I64(n))
-        left = Vector.load(b, b.gep(x, [at]), real)
-        right = Vector.load(b, b.gep(y, [at]), real)
-        to = b.gep(target, [b.mul(at, I64(2))])
-        left.shuffled(right, low).store(to)
-        left.shuffled(right, high).store(b.gep(to, [I64(n)]))
-    done = b.mul(vectors, I64(n))
-    with Loop(b, b.sub(count, done)) as rest:
-        at = b.add(done, rest.index)
-        for k, source in enumerate((x, y)):
-            to = b.gep(target, [b.add(b.mul(at, I64(2)), I64(k))])
-            b.store(b.load(b.gep(source, [at])), to)
-
-
-@intrinsic
-def interleave(typingctx, x, y, target):
-    """target = x[0], y[0], x[1], y[1], …; all (n,), and target (2n,)."""
-
-    def codegen(context, builder, signature, args):
-        left, right, to = _opened(context, builder, [x, y, target], args)
-        count = builder.extract_value(left.shape, 0)
-        values = [left.data, right.data, count, to.data]
-        _call(builder, "interleave", x.dtype, _emit_interleave, values)
-        return context.get_dummy_value()
-
-    return types.void(x, y, target), codegen

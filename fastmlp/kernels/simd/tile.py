@@ -131,9 +131,7 @@ def _accumulate(b, real, by_columns, count, sums, a, b_at, beside):
     step, row = (PANEL, 1) if by_columns else (1, PANEL)
 
     def one_step(sums, a, b_at, k):
-        right = [
-            Vector.load(b, b.gep(b.gep(b_at, [x]), [I64(k * PANEL)]), real) for x in beside
-        ]
+        right = [Vector.load(b, b.gep(b.gep(b_at, [x]), [I64(k * PANEL)]), real) for x in beside]
         left = [
             Vector.broadcast(b, b.load(b.gep(a, [I64(k * step + i * row)])), real)
             for i in range(n_rows)
@@ -226,9 +224,7 @@ def emit_product(real, by_columns, b, *operands):
             f"fastmlp_columns{n_vectors}{'t' * by_columns}_f{real.bitwidth}x{lanes(real)}",
             ir.VoidType(),
             kinds,
-            lambda body, *args: _emit_columns(
-                real, by_columns, n_vectors, body, *args
-            ),
+            lambda body, *args: _emit_columns(real, by_columns, n_vectors, body, *args),
         )
         b.call(function, [at, *values])
 
