@@ -17,10 +17,10 @@ from sklearn.utils import check_random_state
 
 from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
 from fastmlp.data.labels import check_classes, check_labels, encode
+from fastmlp.data.rows import as_rows
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import train_by_epochs, train_by_lbfgs
 from fastmlp.network.session import Session
-from fastmlp.data.rows import as_rows
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
 from fastmlp.training.weights import FLOAT64, Weights, check_parameters

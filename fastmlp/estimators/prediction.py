@@ -10,8 +10,8 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.data.checks import check_fits_in, check_prediction_data
-from fastmlp.network.session import Session
 from fastmlp.data.rows import Rows, as_rows
+from fastmlp.network.session import Session
 from fastmlp.training.weights import check_parameters
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from fastmlp.network.optimizer import Optimizer
 from fastmlp.estimators.parameters import one_of, parameter, takes_parameters
+from fastmlp.network.optimizer import Optimizer
 from fastmlp.training.initialization import LAYER_RULES
 from fastmlp.training.weights import FLOAT32, FLOAT64
 

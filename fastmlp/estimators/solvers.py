@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fastmlp.data.checks import TrainingData
 from fastmlp.data.split import Validation, accuracy, always_right, hold_out
-from fastmlp.network.session import Optimizer, Session
 from fastmlp.estimators.settings import Settings
+from fastmlp.network.session import Optimizer, Session
 from fastmlp.training.lbfgs import fit_lbfgs
 from fastmlp.training.loop import FitResult, Training
 from fastmlp.training.schedules import make_schedule

@@ -333,9 +333,7 @@ class _Training:
             return fields
         copy = net.layout.copies[layer]
         fields["delta_in"] = net.rows.matrix("deltas", layer)
-        fields["Wt"] = (
-            net.weights(layer) if copy is None else copy.fields("copies", net.dtype)
-        )
+        fields["Wt"] = net.weights(layer) if copy is None else copy.fields("copies", net.dtype)
         fields["copies"] = copy is not None
         ending = net.activation(layer - 1).ending
         fields["ending"] = ending
@@ -375,8 +373,9 @@ class _Training:
         units = [
             [
                 Segment(
-                    tuple(steps), low * plan.block_rows, min(high * plan.block_rows, plan.batch_size),
-                    plan.block_rows, at=low, at_step=1, of_rows=True,
+                    tuple(steps), low * plan.block_rows,
+                    min(high * plan.block_rows, plan.batch_size), plan.block_rows,
+                    at=low, at_step=1, of_rows=True,
                 )
             ]
             for low, high in plan.row_units()
@@ -442,10 +441,11 @@ class _Training:
         net = self.net
         where = net.bias if bias else net.weights
         buffers = ("w", "parameters"), ("m", "moment_1"), ("v", "moment_2")
+        parts = {**where(layer, "blocks"), "block": net.layout.size} if self.plan.by_block else {}
         values = {
             **{name: _contiguous(where(layer, buffer)) for name, buffer in buffers},
             "dw": _contiguous(self.rooms.matrix(layer, bias=bias)),
-            "parts": {**where(layer, "blocks"), "block": net.layout.size} if self.plan.by_block else {},
+            "parts": parts,
             "alpha": 0.0 if bias else self.update.alpha,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
             "epoch": net.epoch_ref,

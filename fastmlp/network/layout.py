@@ -225,8 +225,8 @@ class Layout:
                     raise ValueError(
                         f"{name}[{k}] must have shape {expected}, got {np.shape(array)}."
                     )
-            _copy_in(coefs[k] if shape[1] > 1 or k + 1 < network.n_layers else np.transpose(coefs[k]),
-                     self.weights[k], out)  # fmt: skip
+            last = k + 1 == network.n_layers
+            _copy_in(np.transpose(coefs[k]) if last else coefs[k], self.weights[k], out)
             _copy_in(np.reshape(intercepts[k], (1, -1)), self.biases[k], out)
 
     def unpack(self, flat: np.ndarray) -> Parameters:
@@ -273,7 +273,7 @@ def layout_of(network: Network, sparse: bool) -> Layout:
         weights.append(place)
         biases.append(in_rows(at, 1, n_out))
         at += biases[-1].size
-        copy = in_panels(at_copy, n_out, n_in, network.dtype) if 0 < k and not last else None
+        copy = in_panels(at_copy, n_out, n_in, network.dtype) if k > 0 and not last else None
         at_copy += copy.size if copy is not None else 0
         copies.append(copy)
     return Layout(network, sparse, tuple(weights), tuple(biases), tuple(copies), at, at_copy)

@@ -157,7 +157,10 @@ class Writer:
         waits : bool
             Whether a minibatch begins only when the one before is done.
         """
-        units, segments, steps, done = [], [], [], 0
+        units: list[tuple[int, int, int]] = []
+        segments: list[tuple[Segment, tuple[int, int]]] = []
+        steps: list[Step] = []
+        done = 0
         places: dict[tuple[int, ...], tuple[int, int]] = {}
         for phase in phases:
             for unit in phase:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.data.rows import Rows
 from fastmlp.kernels.epoch import EPOCH
 from fastmlp.network import plan as plans
 from fastmlp.network.layers import Update, prediction_program, training_program
 from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of, padded
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.program import Bound
-from fastmlp.data.rows import Rows
 from fastmlp.runtime.call import Call
 from fastmlp.runtime.pace import Pace
 from fastmlp.runtime.tasks import stop
@@ -269,7 +269,7 @@ class Session:
         data, dtype = self._data(), self.network.dtype
         rows = data.rows
         program, sizes = training_program(self._layout, rows.source, plan, update)
-        memory = {
+        arrays: dict[str, np.ndarray] = {
             "parameters": self._parameters,
             "moment_1": self._moments[0],
             "moment_2": self._moments[-1],
@@ -287,18 +287,20 @@ class Session:
             },
             "targets": data.targets,
         }
-        memory["weight"][:] = 1  # stays, unless rows have weights
+        arrays["weight"][:] = 1  # stays, unless rows have weights
         if data.weight is not None:
-            memory["sample_weight"] = data.weight
+            arrays["sample_weight"] = data.weight
         if gradients is not None:
-            memory["gradients"] = gradients
+            arrays["gradients"] = gradients
         if data.entries is not None:
             slots = padded(self.network.widths[0]) // 16 + plans.GRADIENT_ROWS // 16
-            memory["begins"], memory["ends"] = np.zeros((2, slots), np.int64)
-            memory["entries"] = np.zeros((self._most_entries(plan.batch_size), 2), np.int64)
-        bound = program.bind({"sample_weight": 0, "gradients": 0, **_addresses(memory), **rows.values_of_refs()})
+            arrays["begins"], arrays["ends"] = np.zeros((2, slots), np.int64)
+            arrays["entries"] = np.zeros((self._most_entries(plan.batch_size), 2), np.int64)
+        bound = program.bind(
+            {"sample_weight": 0, "gradients": 0, **_addresses(arrays), **rows.values_of_refs()}
+        )
         work = 2 * plan.batch_size * self.network.multiply_adds
-        memory["words"], memory["x"] = bound.words, rows.memory()
+        memory = {**arrays, "words": bound.words, "x": rows.memory()}
         return _Training(
             plan, bound, memory,
             Pace(plan.n_threads, short=work < plans.SHORT_WORK), 1.5 * work / plans.SLOW,
@@ -438,9 +440,7 @@ class Session:
         self._lay_out(data.rows)
         if self._all_rows is None:
             size = min(n, plans.FULL_GRADIENT_ROWS)
-            plan = plans.plan_training(
-                self._layout, size, self._most_threads, whole_gradient=True
-            )
+            plan = plans.plan_training(self._layout, size, self._most_threads, whole_gradient=True)
             self._gradients = aligned_zeros(self._layout.size, network.dtype)
             self._all_rows = self._bind(plan, Update(None), self._gradients)
         training = self._all_rows

@@ -116,11 +116,11 @@ def run(call: Any, n_threads: int) -> None:
         if numba.threading_layer() != "workqueue":
             _share(work, call, n_threads)
             return
-        if not isinstance(threading.current_thread(), threading._DummyThread):
-            if _one_at_a_time.acquire(blocking=False):
-                try:
-                    _share(work, call, n_threads)
-                finally:
-                    _one_at_a_time.release()
-                return
+        in_region = isinstance(threading.current_thread(), threading._DummyThread)
+        if not in_region and _one_at_a_time.acquire(blocking=False):
+            try:
+                _share(work, call, n_threads)
+            finally:
+                _one_at_a_time.release()
+            return
     ctypes.CFUNCTYPE(None, ctypes.c_int64)(work)(call)

@@ -1,8 +1,8 @@
 """How a network is trained: the loop over epochs.
 
-What an epoch does is compiled (`fastmlp.network.session`). Here is what happens between epochs, in the order
-that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and stop at the
-same epoch.
+What an epoch does is compiled (`fastmlp.network.session`). Here is what happens between epochs, in
+the order that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and
+stop at the same epoch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.data.split import Validation
+from fastmlp.kernels.permutation import permute
 from fastmlp.network.layout import Parameters
 from fastmlp.network.session import Session, State
-from fastmlp.kernels.permutation import permute
 from fastmlp.runtime.compiling import compile_apart
 from fastmlp.training.schedules import Constant
 from fastmlp.training.stopping import Plateau
@@ -198,7 +198,9 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the rows held out, and keep the weights of the best score."""
-        score = validation.score(self.session.probabilities(validation.rows, validation.order)[:, 1])
+        score = validation.score(
+            self.session.probabilities(validation.rows, validation.order)[:, 1]
+        )
         result.validation_scores.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")

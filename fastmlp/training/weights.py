@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.network.session import Session
 from fastmlp.network.layout import Network
+from fastmlp.network.session import Session
 
 Array = NDArray[Any]
 
