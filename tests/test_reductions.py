@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_kernels import product_error, whole_vectors
 
-from fastmlp.kernels.simd import reductions
+from fastmlp.kernels.simd import panels, reductions
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.views import part, whole
 from fastmlp.runtime.cpu import VECTOR_BYTES
@@ -25,7 +25,7 @@ def square_of_row(record, at, first, rows, batch):
 @caller()
 def add_multiple_of_row(record, at, first, rows, batch):
     factor = listed(record.x, 0, 1)[0]
-    reductions.add_multiple_of_row(whole(record.c), first, whole(record.a), at, factor)
+    panels.add_multiple_of_row(whole(record.c), first, whole(record.a), at, factor)
 
 
 @caller()
@@ -46,15 +46,13 @@ def weighted_row_sum(record, at, first, rows, batch):
 
 @caller()
 def transpose_panel(record, at, first, rows, batch):
-    reductions.transpose_panel(
-        whole(record.a), record.i, record.j, whole(record.c), record.k, record.m
-    )
+    panels.transpose_panel(whole(record.a), record.i, record.j, whole(record.c), record.k, record.m)
 
 
 @caller()
 def interleave(record, at, first, rows, batch):
     x, y = listed(record.x, 0, rows), listed(record.y, 0, rows)
-    reductions.interleave(x, y, listed(record.z, 0, 2 * rows))
+    panels.interleave(x, y, listed(record.z, 0, 2 * rows))
 
 
 def lanes(dtype):

@@ -192,7 +192,7 @@ def output_gradient_of_block(layer, at, first, rows, batch):
 
 @piece()
 def refresh(layer, at, first, rows, batch):
-    """What is derived from rows first … of W when they have changed: Wᵀ, and ‖row‖² for the loss."""
+    """What is derived from rows first … of W, which have changed: Wᵀ, and ‖row‖² for the loss."""
     W = part(layer.W, 0, first, rows)
     if layer.copies:
         Wt = whole(layer.Wt)

@@ -1,6 +1,6 @@
 """The matrix product of a training step: one compiled function a dtype for its three uses.
 
-    forward      z⁽ˡ⁾ = a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾       A by rows, sums start at the bias, relu as the floor
+    forward      z⁽ˡ⁾ = a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾       A by rows, starts at the bias, relu as the floor
     δ recursion  δ⁽ˡ⁾ = δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ ⊙ g′      A by rows, B the transposed copy, g′ as the gate
     gradient     ∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾            A by columns
 

@@ -282,8 +282,9 @@ class _Training:
         units = [
             [
                 Segment(
-                    tuple(steps), low * plan.block_rows, min(high * plan.block_rows, plan.batch_size),
-                    plan.block_rows, at=low, at_step=1, of_rows=True,
+                    tuple(steps), low * plan.block_rows,
+                    min(high * plan.block_rows, plan.batch_size), plan.block_rows, at=low,
+                    at_step=1, of_rows=True,
                 )
             ]
             for low, high in plan.row_units()
@@ -349,10 +350,11 @@ class _Training:
         net = self.net
         where = net.bias if bias else net.weights
         buffers = ("w", "parameters"), ("m", "moment_1"), ("v", "moment_2")
+        blocks = {**contiguous(where(layer, "blocks")), "block": net.layout.size}
         values = {
             **{name: contiguous(where(layer, buffer)) for name, buffer in buffers},
             "dw": contiguous(self.rooms.matrix(layer, bias=bias)),
-            "parts": {**where(layer, "blocks"), "block": net.layout.size} if self.plan.by_block else {},
+            "parts": blocks if self.plan.by_block else {},
             "alpha": 0.0 if bias else self.update.alpha,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
             "epoch": net.epoch_ref,

@@ -225,8 +225,8 @@ class Layout:
                     raise ValueError(
                         f"{name}[{k}] must have shape {expected}, got {np.shape(array)}."
                     )
-            _copy_in(coefs[k] if shape[1] > 1 or k + 1 < network.n_layers else np.transpose(coefs[k]),
-                     self.weights[k], out)  # fmt: skip
+            last = k + 1 == network.n_layers
+            _copy_in(np.transpose(coefs[k]) if last else coefs[k], self.weights[k], out)
             _copy_in(np.reshape(intercepts[k], (1, -1)), self.biases[k], out)
 
     def unpack(self, flat: np.ndarray) -> Parameters:

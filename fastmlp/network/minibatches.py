@@ -9,7 +9,8 @@ import numpy as np
 
 from fastmlp.data.rows import Rows
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.network.layers import Buffers, Update, training_program
+from fastmlp.network.buffers import Buffers
+from fastmlp.network.layers import Update, training_program
 from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.plan import GRADIENT_ROWS, SLOW, Plan
 from fastmlp.network.program import Bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Plan:
     def row_units(self) -> list[tuple[int, int]]:
         """First and last + 1 block of each task of the first phase."""
         ends = [self.n_blocks * k // self.n_units for k in range(self.n_units + 1)]
-        return [(low, high) for low, high in zip(ends, ends[1:], strict=False) if low < high]
+        return [(low, high) for low, high in pairwise(ends) if low < high]
 
 
 def _blocks_of_gradient(batch_size: int) -> int:

@@ -156,7 +156,10 @@ class Writer:
         waits : bool
             Whether a phase begins only when all before it is done.
         """
-        units, segments, steps, ends = [], [], [], [0]
+        units: list[tuple[int, int]] = []
+        segments: list[tuple[Segment, tuple[int, int]]] = []
+        steps: list[Step] = []
+        ends = [0]
         places: dict[tuple[int, ...], tuple[int, int]] = {}
         for phase in phases:
             for unit in phase:

@@ -16,6 +16,9 @@ from fastmlp.runtime.numba_internals import compiling
 #: How often a waiting thread looks around; on Windows, a wait without a limit hears no Ctrl-C.
 _WAIT_SECONDS = 0.1
 
+#: Name of the threads that do what the main thread waits for.
+NAME = "fastmlp"
+
 _compiled: set[Any] = set()
 
 
@@ -40,7 +43,7 @@ def apart(work: Callable[[], None]) -> None:
             done.set()
 
     try:
-        threading.Thread(target=run, name="fastmlp", daemon=True).start()
+        threading.Thread(target=run, name=NAME, daemon=True).start()
     except RuntimeError:  # no more threads
         work()
         return

@@ -1,4 +1,4 @@
-"""The driver: claims tasks and runs the steps of each. It knows neither layers nor dtypes nor modes.
+"""The driver: claims units of work and runs their steps. It knows neither layers nor dtypes.
 
 A call goes through its minibatches. Each has the same units of work, in phases:
 

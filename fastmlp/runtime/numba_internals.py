@@ -1,10 +1,10 @@
 """Everything of Numba's that is not public API, in one place; tests run it with every version.
 
-CFunc                 a compiled function with a C address, whose `_cache` can be replaced
-_Cache, CompileResult what a cache of compiled code has to offer, and what it keeps
-global_compiler_lock  held while anything is compiled
-WarningsFixer         where type inference takes the warnings of the whole process
-parallel              whether a threading layer has been started, and of how many threads
+- CFunc: a compiled function with a C address, whose `_cache` can be replaced
+- _Cache, CompileResult: what a cache of compiled code has to offer, and what it keeps
+- global_compiler_lock: held while anything is compiled
+- WarningsFixer: where type inference takes the warnings of the whole process
+- parallel: whether a threading layer has been started, and of how many threads
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def c_function(
     function: Callable[..., Any], signature: Any, flags: dict[str, Any], cache: Any
 ) -> Any:
     """Compile a function that C can call; the result has an `address` and must be kept."""
-    compiled = CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, flags)
+    compiled: Any = CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, flags)
     compiled._cache = cache
     compiled.compile()
     return compiled

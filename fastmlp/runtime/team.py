@@ -5,8 +5,9 @@ how iterations are given to threads, and where no parallel region is allowed, on
 the work, with the same result:
 
 - In a process that was forked from one whose threading layer had started: GNU OpenMP would end it.
-- Under Numba's workqueue, while another thread of this package is in a parallel region, or where
-  the calling thread is itself one of a parallel region: workqueue would abort the process.
+- Under Numba's workqueue, while there are other Python threads, or where the calling thread is one
+  of a parallel region: workqueue aborts the process where two threads enter a region at once, and
+  nothing tells whether another one, of the user's own code, is in one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import driver
-from fastmlp.runtime.compiling import compile_apart
+from fastmlp.runtime.compiling import NAME, compile_apart
 from fastmlp.runtime.jit import parallel_entry
 from fastmlp.runtime.numba_internals import (
     compiler_lock,
@@ -34,11 +35,11 @@ from fastmlp.runtime.numba_internals import (
 )
 from fastmlp.runtime.records import I64
 
-_TYPES_OF_SHARE = types.int64, types.int64, types.int64
-
 _forked_from_parallel = False
 _holds_compiler = False
 _one_at_a_time = threading.Lock()
+
+_TYPES = (types.int64, types.int64, types.int64)
 
 #: A call through ctypes leaves the GIL to others meanwhile.
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
@@ -112,20 +113,32 @@ def available_threads(n_threads: int | None) -> int:
     return most_threads()
 
 
+def _nobody_else() -> bool:
+    """Whether this is the only Python thread at work: no other one can be in a parallel region.
+
+    One that compiled code has started (of a region itself) counts as another. The main thread does
+    not, where it waits for this one.
+    """
+    here, main = threading.current_thread(), threading.main_thread()
+    waits = main if here.name == NAME else None
+    return all(thread in (here, waits) for thread in threading.enumerate()) and not isinstance(
+        here, threading._DummyThread
+    )
+
+
 def run(call: Any, n_threads: int) -> None:
     """Do the work of a call, whose record is at an address, with so many threads at most."""
     work = driver.address()
     n_threads = min(n_threads, most_threads())
     if n_threads > 1 and not _forked_from_parallel:
-        compile_apart(_share, _TYPES_OF_SHARE)
+        compile_apart(_share, _TYPES)
         if numba.threading_layer() != "workqueue":
             _share(work, call, n_threads)
             return
-        if not isinstance(threading.current_thread(), threading._DummyThread):
-            if _one_at_a_time.acquire(blocking=False):
-                try:
-                    _share(work, call, n_threads)
-                finally:
-                    _one_at_a_time.release()
-                return
+        if _nobody_else() and _one_at_a_time.acquire(blocking=False):
+            try:
+                _share(work, call, n_threads)
+            finally:
+                _one_at_a_time.release()
+            return
     _WORK(work)(call)

@@ -1,8 +1,8 @@
 """How a network is trained: the loop over epochs.
 
-What an epoch does is compiled (`fastmlp.network.session`). Here is what happens between epochs, in the order
-that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and stop at the
-same epoch.
+What an epoch does is compiled (`fastmlp.network.session`). Here is what happens between epochs, in
+the order that scikit-learn's MLPClassifier has it, so that both draw the same random numbers and
+stop at the same epoch.
 """
 
 from __future__ import annotations

@@ -21,10 +21,12 @@ def call_function(builder, what, real, emit, args, result=None):
 
 
 def opened(context, builder, kinds, values):
+    """Structs of the arrays that some values are."""
     return [
         make_array(kind)(context, builder, value) for kind, value in zip(kinds, values, strict=True)
     ]
 
 
 def distance(builder, view, axis, real):
+    """Distance of neighbours along an axis, in numbers."""
     return builder.sdiv(builder.extract_value(view.strides, axis), I64(real.bitwidth // 8))
