@@ -120,10 +120,10 @@ def _nobody_else() -> bool:
     not, where it waits for this one.
     """
     here, main = threading.current_thread(), threading.main_thread()
+    if isinstance(here, threading._DummyThread):
+        return False
     waits = main if here.name == NAME else None
-    return all(thread in (here, waits) for thread in threading.enumerate()) and not isinstance(
-        here, threading._DummyThread
-    )
+    return all(thread in (here, waits) for thread in threading.enumerate())
 
 
 def run(call: Any, n_threads: int) -> None:
