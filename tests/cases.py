@@ -185,7 +185,7 @@ def compare(case, outcome, expected):
 BIT_CASES = {
     "no hidden layer": ((37, 1), (), "C"),
     "one layer": ((20, 100, 1), ("relu",), "C"),
-    "two layers": ((13, 70, 33, 1), ("tanh", "logistic"), "C"),
+    "two layers": ((13, 170, 133, 1), ("tanh", "logistic"), "C"),
     "four layers": ((5, 17, 64, 40, 3, 1), ("relu", "identity", "tanh", "logistic"), "strided"),
     "csr": ((40, 30, 20, 1), ("relu", "tanh"), "csr"),
     "csr, no hidden layer": ((40, 1), (), "csr"),
@@ -197,7 +197,7 @@ def bit_case(name, dtype, **changes):
     arguments = {
         "seed": 7,
         "n_samples": 203,
-        "batch_size": 64,
+        "batch_size": 128,
         "layout": layout,
         "optimizer": "adam",
         "weights": "random",

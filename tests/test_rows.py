@@ -36,7 +36,7 @@ def read(rows, dtype):
         {**rows.values_of_refs(), "target": target.ctypes.data}
     )
     piece = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(take_rows.address(kind))
-    piece(bound.record("rows", kind).ctypes.data, 0, 0, rows.n_samples, 0)
+    piece(bound.words.ctypes.data + bound._starts["rows"], 0, 0, rows.n_samples, 0)
     return place.view(target).reshape(place.rows, -1)[: rows.n_samples, : rows.n_features]
 
 

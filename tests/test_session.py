@@ -28,6 +28,7 @@ from naive import NaiveRows, NaiveSession
 from fastmlp.data.rows import as_rows
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.network import plan as plans
+from fastmlp.network import prediction as prediction_module
 from fastmlp.network import session as session_module
 from fastmlp.network.layout import Network
 from fastmlp.network.session import Optimizer, Session
@@ -39,7 +40,7 @@ widths = st.one_of(st.integers(1, 20), st.integers(21, 70), st.sampled_from([16,
 def cases(draw, dtype):
     hidden = draw(st.lists(widths, max_size=4))
     activations = tuple(draw(st.sampled_from(list(ACTIVATIONS))) for _ in hidden)
-    n_samples = draw(st.integers(1, 120))
+    n_samples = draw(st.integers(1, 260))
     return Case(
         Network((draw(st.integers(1, 40)), *hidden, 1), activations, np.dtype(dtype)),
         seed=draw(st.integers(0, 2**31)),
@@ -93,7 +94,9 @@ def test_threads_are_forced_in_these_tests():
             threads.append(n_threads)
             super().__init__(memory, n_threads, batches, **fields)
 
-    with everywhere_parallel(), mock.patch.object(session_module, "Call", Noted):
+    trains = mock.patch.object(session_module, "Call", Noted)
+    predicts = mock.patch.object(prediction_module, "Call", Noted)
+    with everywhere_parallel(), trains, predicts:
         case.train(Session(case.network, 8), as_rows)
     assert threads[0] == 7  # a prediction of 203 rows in blocks of 32
     assert max(threads[1:]) == 8
@@ -101,7 +104,7 @@ def test_threads_are_forced_in_these_tests():
 
 @pytest.mark.parametrize(("name", "by_block"), [("one layer", True), ("two layers", False)])
 def test_these_tests_sum_gradients_in_both_ways(name, by_block):
-    assert plans.sums_by_block(bit_case(name, np.float32).network, 64) == by_block
+    assert plans.sums_by_block(bit_case(name, np.float32).network, 128) == by_block
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -123,6 +123,7 @@ def test_workqueue_is_entered_by_one_thread_at_a_time(monkeypatch, layer):
     monkeypatch.setattr(team, "_share", Share())
     monkeypatch.setattr(team, "compile_apart", lambda *_: None)
     monkeypatch.setattr(team.numba, "threading_layer", lambda: layer)
+    monkeypatch.setattr(team, "_nobody_else", lambda: True)
     np.testing.assert_array_equal(mark_all(3), 1)
     assert shared == [3]
     with team._one_at_a_time:  # another thread is in a region
@@ -130,6 +131,29 @@ def test_workqueue_is_entered_by_one_thread_at_a_time(monkeypatch, layer):
             np.testing.assert_array_equal(mark_all(3), 1)
             assert shared == [3]
     assert not team._one_at_a_time.locked()
+
+
+@pytest.mark.parametrize("layer", ["omp", "tbb", "workqueue"])
+def test_beside_another_python_thread_workqueue_is_not_entered(monkeypatch, layer):
+    shared = []
+
+    class Share:
+        def __call__(self, work, call, n_threads):
+            shared.append(n_threads)
+            team._WORK(work)(call)
+
+    monkeypatch.setattr(team, "_share", Share())
+    monkeypatch.setattr(team, "compile_apart", lambda *_: None)
+    monkeypatch.setattr(team.numba, "threading_layer", lambda: layer)
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        np.testing.assert_array_equal(mark_all(3), 1)
+    finally:
+        end.set()
+        other.join(30)
+    assert shared == ([] if layer == "workqueue" else [3])
 
 
 def test_a_thread_of_a_parallel_region_works_alone_under_workqueue(monkeypatch):

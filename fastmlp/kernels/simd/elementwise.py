@@ -58,7 +58,9 @@ def elementwise(formula, views, scalars, writes, ragged=False):
         f((view, …), (scalar, …)): views of one shape and type, (panels, rows, columns) or
         (numbers,). Scalars are float64, and rounded to that type.
     """
-    what = f"{formula.__module__}.{formula.__name__}"
+    # The linker takes functions of one name for one: all that the code depends on is in it.
+    what = f"{formula.__module__}.{formula.__name__}_{views}_{scalars}"
+    what += f"_{'_'.join(map(str, writes))}{'_ragged' * ragged}"
 
     def emit(real, b, count, *values):
         pointers, constants = (
