@@ -34,14 +34,14 @@ KERNELS = (
     "test_functions.py::test_error_in_units_in_the_last_place[tanh-float64]",
     "test_take_rows.py::test_against_the_twin[float32]",
     "test_layer.py::test_refresh",
-    "test_network.py::test_the_layout_is_the_same_on_every_cpu",
+    "test_layout.py::test_the_layout_is_the_same_on_every_cpu",
 )
-ENGINE = ("test_engine.py::test_random_networks[float32]",)
+SESSION = ("test_session.py::test_random_networks[float32]",)
 EVERYTHING = (
     "test_tile.py", "test_product.py", "test_elementwise.py", "test_reductions.py",
-    "test_functions.py", "test_take_rows.py", "test_network.py", "test_activations.py",
+    "test_functions.py", "test_take_rows.py", "test_layout.py", "test_activations.py",
     "test_any_activation.py", "test_layer.py", "test_loss.py", "test_updates.py", "test_sparse.py",
-    "test_engine.py",
+    "test_session.py",
 )  # fmt: skip
 
 
@@ -62,8 +62,8 @@ others = [size for size in (16, 32, 64) if size != VECTOR_BYTES]
 
 @pytest.mark.parametrize("vector_bytes", others)
 def test_kernels(vector_bytes):
-    # The engine compiles for seconds: here with the narrowest vectors only.
-    run(vector_bytes, KERNELS + ENGINE if vector_bytes == min(others) else KERNELS)
+    # A session compiles for seconds: here with the narrowest vectors only.
+    run(vector_bytes, KERNELS + SESSION if vector_bytes == min(others) else KERNELS)
 
 
 @pytest.mark.full
