@@ -1,8 +1,8 @@
 """A call shared among threads by Numba's parallel loop, and where it must not be.
 
-Every iteration of the loop does the same: it claims tasks until none is left. So it does not matter
-how iterations are given to threads, and where no parallel region is allowed, one thread does all
-the work, with the same result:
+Every iteration of the loop does the same: it claims units of work until none is left. So it does
+not matter how iterations are given to threads, and where no parallel region is allowed, one thread
+does all the work, with the same result:
 
 - In a process that was forked from one whose threading layer had started: GNU OpenMP would end it.
 - Under Numba's workqueue, while there are other Python threads, or where the calling thread is one
