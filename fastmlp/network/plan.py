@@ -27,8 +27,8 @@ WORK_PER_THREAD = 200_000
 #: The same for a prediction, where a thread more costs its start.
 PREDICTION_WORK_PER_THREAD = 1_000_000
 
-#: Multiply-adds of a task that is long beside a time slice of the operating system, because no
-#: thread gives way within a task; and how many of each phase a thread has at most.
+#: Multiply-adds of a task that is long beside a time slice of the operating system: a thread that
+#: loses its core within it holds up the others. And how many tasks a thread has at most in a phase.
 TASK_WORK, MOST_TASKS_PER_THREAD = 40_000_000, 2
 
 #: A call that may take longer than this is left at an interrupt, instead of being finished; and
