@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,47 @@ from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.plan import GRADIENT_ROWS, SLOW, Plan
 from fastmlp.network.program import Bound
 from fastmlp.runtime.pace import Pace
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How the rows of an epoch fall into minibatches.
+
+    Attributes
+    ----------
+    sizes : ndarray of int64 of shape (n_batches,)
+        Rows of each.
+    used : ndarray of int64
+        Numbers of those that are trained on: the others have weights of 0 only.
+    scales : ndarray of float64 of shape (n_batches,)
+        1 / Σ weights, or 0.
+    updates : ndarray of int64 of shape (n_batches,)
+        Updates made when each has been trained on.
+    n_rows : int
+        Rows of those that are trained on.
+    """
+
+    sizes: np.ndarray
+    used: np.ndarray
+    scales: np.ndarray
+    updates: np.ndarray
+    n_rows: int
+
+    @classmethod
+    def of(cls, n_rows: int, starts: np.ndarray, totals: np.ndarray) -> Batches:
+        """Minibatches that begin at these positions, and have these Σ weights."""
+        sizes = np.diff(starts, append=n_rows)
+        used = np.flatnonzero(totals > 0)
+        scales = np.zeros(len(starts))
+        scales[used] = 1.0 / totals[used]
+        return cls(sizes, used, scales, np.cumsum(totals > 0), int(sizes[used].sum()))
+
+
+@lru_cache(maxsize=4)
+def _batches_of_rows(n_rows: int, batch_size: int) -> Batches:
+    """Minibatches of rows without weights: the same in each epoch."""
+    starts = np.arange(0, n_rows, batch_size)
+    return Batches.of(n_rows, starts, np.diff(starts, append=n_rows).astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -47,12 +89,14 @@ class Data:
         """The strength of the L2 term beside these weights."""
         return float(np.ldexp(alpha, -self.exponent))
 
-    @np.errstate(under="ignore")
-    def weights_of_batches(self, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Σ weights of each minibatch, which begin at these positions of the order."""
+    def batches(self, order: np.ndarray, batch_size: int) -> Batches:
+        """The minibatches that rows in this order fall into."""
         if self.weight is None:
-            return np.diff(np.append(starts, len(order))).astype(np.float64)
-        return np.asarray(np.add.reduceat(self.weight[order], starts, dtype=np.float64))
+            return _batches_of_rows(len(order), batch_size)
+        starts = np.arange(0, len(order), batch_size)
+        with np.errstate(under="ignore"):
+            totals = np.add.reduceat(self.weight[order], starts, dtype=np.float64)
+        return Batches.of(len(order), starts, totals)
 
     def most_entries(self, batch_size: int) -> int:
         """Entries of a sparse X in a minibatch at most, whatever the order of the rows."""

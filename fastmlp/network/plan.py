@@ -39,7 +39,9 @@ LONG_SECONDS, SLOW = 0.25, 1e10
 FULL_GRADIENT_ROWS = 2048
 
 #: Gradients of small networks are summed block by block, where the rows are. A minibatch has so
-#: many blocks at least, for so many threads, if each has so many rows.
+#: many blocks at least, for so many threads, if each has so many rows; and an even number, so that
+#: two threads have the same to do (200 rows in 3 blocks on two threads: 1.25 times as fast as on
+#: one; in 2 blocks 1.37, in 4 1.32).
 BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 64
 
 
@@ -82,7 +84,11 @@ class Plan:
 
 def _blocks_of_gradient(batch_size: int) -> int:
     by_threads = min(BLOCKS_OF_GRADIENT, batch_size // LEAST_ROWS_OF_GRADIENT)
-    return max(1, by_threads, -(-batch_size // BLOCK_ROWS))
+    n_blocks = max(1, by_threads, -(-batch_size // BLOCK_ROWS))
+    if n_blocks == 1:
+        return 1
+    even = n_blocks - n_blocks % 2
+    return even if even * BLOCK_ROWS >= batch_size else n_blocks + 1
 
 
 def sums_by_block(network: Network, batch_size: int) -> bool:

@@ -17,7 +17,7 @@ from fastmlp.data.rows import Rows
 from fastmlp.network import plan as plans
 from fastmlp.network.layers import Update
 from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of
-from fastmlp.network.minibatches import Data, Minibatches, checked_order, data_of, minibatches
+from fastmlp.network.minibatches import Batches, Data, Minibatches, checked_order, data_of, minibatches
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.prediction import predict
 from fastmlp.runtime.call import Call
@@ -287,30 +287,22 @@ class Session:
             plan = plans.plan_training(self._layout, self._batch_size, self._most_threads)
             self._training = self._bound(plan, self._optimizer.update(self.network.dtype, alpha))
         self._refresh()
-        starts = np.arange(0, len(order), self._batch_size)
-        sizes = np.diff(np.append(starts, len(order)))
-        totals = data.weights_of_batches(order, starts)
-        used = np.flatnonzero(totals > 0)
-        scales = np.zeros(len(starts))
-        scales[used] = 1.0 / totals[used]
-        steps = np.maximum(self._step + np.cumsum(totals > 0), 1)
-        rates = self._optimizer.rates(learning_rate, steps)
-        losses = np.zeros((len(starts), 2))
-        self._training.begin_epoch(order, rates=rates, scales=scales, losses=losses)
-        self._train(self._training, used, sizes, len(order))
+        batches = data.batches(order, self._batch_size)
+        rates = self._optimizer.rates(learning_rate, np.maximum(self._step + batches.updates, 1))
+        losses = np.zeros((len(batches.sizes), 2))
+        self._training.begin_epoch(order, rates=rates, scales=batches.scales, losses=losses)
+        self._train(self._training, batches, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         with np.errstate(all="ignore"):
-            sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * scales * sizes
-            return float(sums.sum() / max(1, sizes[used].sum()))
+            sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * batches.scales * batches.sizes
+            return float(sums.sum() / max(1, batches.n_rows))
 
-    def _train(
-        self, training: Minibatches, batches: np.ndarray, sizes: np.ndarray, n_rows: int
-    ) -> None:
-        """Go through minibatches of an epoch, by their numbers, in calls of a length to choose."""
-        done = 0
-        while done < len(batches):
+    def _train(self, training: Minibatches, batches: Batches, n_rows: int) -> None:
+        """Go through the minibatches of an epoch in calls of a length to choose."""
+        done, used = 0, batches.used
+        while done < len(used):
             threads, longest = training.pace.next_call()
-            part = batches[done : done + longest]
+            part = used[done : done + longest]
             started = time.perf_counter()
             stoppable = len(part) == 1 and training.seconds > plans.LONG_SECONDS
             if stoppable:
@@ -320,7 +312,7 @@ class Session:
             self._settle()
             seconds = time.perf_counter() - started
             training.seconds = seconds / len(part)
-            whole = float(sizes[part].sum()) / self._batch_size
+            whole = float(batches.sizes[part].sum()) / self._batch_size
             training.pace.record(whole, seconds, call.seconds_on_core)
             done += len(part)
 
