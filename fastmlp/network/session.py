@@ -17,7 +17,14 @@ from fastmlp.data.rows import Rows
 from fastmlp.network import plan as plans
 from fastmlp.network.layers import Update
 from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of
-from fastmlp.network.minibatches import Batches, Data, Minibatches, checked_order, data_of, minibatches
+from fastmlp.network.minibatches import (
+    Batches,
+    Data,
+    Minibatches,
+    checked_order,
+    data_of,
+    minibatches,
+)
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.prediction import predict
 from fastmlp.runtime.call import Call

@@ -22,7 +22,13 @@ import llvmlite
 import numba
 
 from fastmlp.runtime.cpu import VECTOR_BYTES
-from fastmlp.runtime.numba_internals import CacheOfNumba, can_be_kept, rebuilt, reduced
+from fastmlp.runtime.numba_internals import (
+    CacheOfNumba,
+    can_be_kept,
+    prepare_to_load,
+    rebuilt,
+    reduced,
+)
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -101,7 +107,7 @@ class KernelCache(CacheOfNumba):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Compiled code of a signature, or None."""
-        target_context.refresh()
+        prepare_to_load(target_context)
         name = self._file_name(sig, target_context.codegen())
         for path in folders() if enabled() else ():
             try:
