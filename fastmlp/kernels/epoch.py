@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastmlp.runtime.jit import kernel
-from fastmlp.runtime.records import listed, numbers, record_at
+from fastmlp.runtime.records import number, numbers, record_at
 
 #: Fields
 #: ------
@@ -33,7 +33,7 @@ def row_number(epoch, position):
     """Number of the row of X at a position of the order."""
     if epoch.order.int64 == 0:
         return position
-    return listed(epoch.order, position, 1)[0]
+    return number(epoch.order, position)
 
 
 @kernel

@@ -8,11 +8,9 @@ from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd import functions
 from fastmlp.kernels.simd.elementwise import elementwise
-from fastmlp.kernels.simd.panels import (
-    interleave,
-)
+from fastmlp.kernels.simd.panels import interleave
 from fastmlp.kernels.views import column, matrix
-from fastmlp.runtime.records import listed, numbers
+from fastmlp.runtime.records import listed, number, numbers
 
 #: A logit beyond ±this has reached an end of the loss, in float32 and in float64.
 _SATURATED = 1000.0
@@ -79,9 +77,9 @@ def output_delta(record, at, first, rows, batch):
     start = batch * epoch.batch_size + first
     for r in range(rows):
         row = row_number(epoch, start + r)
-        target[r] = listed(record.targets, row, 1)[0]
+        target[r] = number(record.targets, row)
         if record.sample_weight.float64 != 0:
-            weight[r] = listed(record.sample_weight, row, 1)[0]
+            weight[r] = number(record.sample_weight, row)
     z, delta, loss = (
         column(record.logits, at, first, rows),
         listed(record.delta, first, rows),

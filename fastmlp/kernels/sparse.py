@@ -14,13 +14,11 @@ from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.layer import layer_record
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.elementwise import elementwise
-from fastmlp.kernels.simd.panels import (
-    add_multiple_of_row,
-)
+from fastmlp.kernels.simd.panels import add_multiple_of_row
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.views import column, part, whole
 from fastmlp.runtime.jit import kernel
-from fastmlp.runtime.records import listed, numbers
+from fastmlp.runtime.records import listed, number, numbers
 
 
 @lru_cache
@@ -69,18 +67,18 @@ def sparse_forward(record, at, first, rows, batch):
             for k in range(PANEL):
                 a[panel, r, k] = b[panel, 0, k]
         for k in range(_pointer(record, row), _pointer(record, row + 1)):
-            add_multiple_of_row(a, r, W, _feature(record, k), listed(record.values, k, 1)[0])
+            add_multiple_of_row(a, r, W, _feature(record, k), number(record.values, k))
     _relu((a,), (layer.floor,))
 
 
 @kernel
 def _pointer(record, row):
-    return listed(record.indptr, row, 1)[0]
+    return number(record.indptr, row)
 
 
 @kernel
 def _feature(record, k):
-    return np.int64(listed(record.indices, k, 1)[0])
+    return np.int64(number(record.indices, k))
 
 
 @piece()
@@ -133,13 +131,13 @@ def sparse_gradient(record, at, first, rows, batch):
     block = -1
     delta = part(layer.delta, 0, 0, epoch.block_rows)
     slot = first // PANEL
-    for e in range(listed(record.begins, slot, 1)[0], listed(record.ends, slot, 1)[0]):
+    for e in range(number(record.begins, slot), number(record.ends, slot)):
         entry = listed(record.entries, 2 * e, 2)
         k, r = entry[0], entry[1]
         if r // epoch.block_rows != block:
             block = r // epoch.block_rows
             delta = part(layer.delta, block, 0, epoch.block_rows)
-        value = listed(record.values, k, 1)[0]
+        value = number(record.values, k)
         feature = _feature(record, k) - first
         add_multiple_of_row(dW, feature, delta, r - block * epoch.block_rows, value)
 
@@ -156,7 +154,7 @@ def sparse_output(record, at, first, rows, batch):
         for k in range(_pointer(record, row), _pointer(record, row + 1)):
             feature = _feature(record, k)
             weight = np.float64(w[feature // PANEL, 0, feature % PANEL])
-            total += np.float64(listed(record.values, k, 1)[0]) * weight
+            total += np.float64(number(record.values, k)) * weight
         z[r] = total
 
 
@@ -176,7 +174,7 @@ def sparse_output_gradient(record, at, first, rows, batch):
         row = row_number(epoch, start + r)
         for k in range(_pointer(record, row), _pointer(record, row + 1)):
             feature = _feature(record, k)
-            product = np.float64(listed(record.values, k, 1)[0]) * np.float64(delta[r])
+            product = np.float64(number(record.values, k)) * np.float64(delta[r])
             panel, place = feature // PANEL, feature % PANEL
             dw[panel, 0, place] = np.float64(dw[panel, 0, place]) + product
     db[0, 0, 0] = total

@@ -12,7 +12,7 @@ from fastmlp.kernels.epoch import epoch_at, rows_of
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.elementwise import elementwise
 from fastmlp.kernels.views import matrix, part
-from fastmlp.runtime.records import listed
+from fastmlp.runtime.records import number
 
 #: Constants of an update, as fields of its record, and where they come from (`Optimizer`).
 CONSTANTS = ("momentum", "beta_1", "rest_1", "beta_2", "rest_2", "epsilon")
@@ -90,7 +90,7 @@ _copy = elementwise(copy_formula, views=2, scalars=0, writes=(0,))
 def sgd(update, at, first, rows, batch):
     """One step of `sgd_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = listed(epoch.scales, batch, 1)[0], listed(epoch.rates, batch, 1)[0]
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
     w, v = part(update.w, 0, first, rows), part(update.m, 0, first, rows)
     _sgd((w, v, part(update.dw, at, 0, rows)), (update.alpha, scale, rate, update.momentum))
 
@@ -99,7 +99,7 @@ def sgd(update, at, first, rows, batch):
 def nesterov(update, at, first, rows, batch):
     """One step of `nesterov_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = listed(epoch.scales, batch, 1)[0], listed(epoch.rates, batch, 1)[0]
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
     w, v = part(update.w, 0, first, rows), part(update.m, 0, first, rows)
     _nesterov((w, v, part(update.dw, at, 0, rows)), (update.alpha, scale, rate, update.momentum))
 
@@ -108,7 +108,7 @@ def nesterov(update, at, first, rows, batch):
 def adam(update, at, first, rows, batch):
     """One step of `adam_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = listed(epoch.scales, batch, 1)[0], listed(epoch.rates, batch, 1)[0]
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
     w, dw = part(update.w, 0, first, rows), part(update.dw, at, 0, rows)
     m, v = part(update.m, 0, first, rows), part(update.v, 0, first, rows)
     betas = (update.beta_1, update.rest_1, update.beta_2, update.rest_2)

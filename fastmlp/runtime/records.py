@@ -65,6 +65,20 @@ def listed(typingctx, record, first, count):
     return kind(record, types.int64, types.int64), codegen
 
 
+@intrinsic
+def number(typingctx, record, k):
+    """The number at position k."""
+    kind = kind_of(record)
+
+    def codegen(context, builder, signature, args):
+        address = field(context, builder, args[0], record, next(iter(dict(record.members))))
+        value = context.get_data_type(kind)
+        place = builder.gep(builder.inttoptr(address, value.as_pointer()), [args[1]])
+        return context.unpack_value(builder, kind, place)
+
+    return kind(record, types.int64), codegen
+
+
 def record_at(dtype):
     """An intrinsic f(address) that reads the record of this type at an address."""
     kind = from_dtype(dtype)
