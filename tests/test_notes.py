@@ -383,6 +383,24 @@ def test_a_minibatch_against_both_oracles(notes, weighted, alpha):
         assert_agree(gradients, differences(naive_loss, notes), 1e-6)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "mixed"])
+@pytest.mark.parametrize("n_layers", [2, 4])
+def test_a_gradient_summed_by_blocks_of_rows_against_the_chain(n_layers, activation, n_threads):
+    notes, rate = random_notes(n_layers, activation, seed=0, n_rows=150), 100.0
+    weight = notes.weight
+    with mock.patch.object(plans, "WORK_PER_THREAD", 1):
+        session = notes.session(weight=weight, n_threads=n_threads)
+        assert plans.sums_by_block(session.network, len(notes.X))
+        session.train_epoch(np.arange(len(notes.X)), rate)
+    oracle = mean_of_chains(notes, weight, 0.0)
+    moved = [
+        [old - rate * gradient for old, gradient in zip(*arrays, strict=True)]
+        for arrays in zip((notes.coefs, notes.intercepts), oracle, strict=True)
+    ]
+    assert_agree(session.get_parameters(), moved, 1e-12)
+
+
 # --- N10 and N11 ----------------------------------------------------------------------------------
 
 

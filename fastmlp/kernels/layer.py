@@ -1,7 +1,15 @@
 """A dense layer: forward pass, δ recursion and gradient, each as the formula says (N1, N8, N9).
 
-Superscripts count layers, and rows are samples, so a⁽ˡ⁾ is a block of rows. As in scikit-learn, W
-has the shape (n_in, n_out). The last layer has one output; its matrix is stored as one row.
+A sample is a row here, and W is what scikit-learn stores, of the shape (n_in, n_out): the transpose
+of the notes' W. So each formula stands transposed, and N8 with l − 1 where the notes have l:
+
+    N1  z⁽ˡ⁾ = W⁽ˡ⁾ a⁽ˡ⁻¹⁾ + b⁽ˡ⁾             a = g(a_in W + b)
+    N8  δ⁽ˡ⁻¹⁾ = (W⁽ˡ⁾ᵀ δ⁽ˡ⁾) ⊙ g′(z⁽ˡ⁻¹⁾)     delta_in = (delta Wᵀ) ⊙ g′
+    N9  ∂ℒ/∂W⁽ˡ⁾ = δ⁽ˡ⁾ a⁽ˡ⁻¹⁾ᵀ               dW = a_inᵀ delta
+
+Gradients are sums over rows. δ⁽ᴸ⁾ holds the weights of the rows (see `loss`), and 1 / Σ weights
+comes with the update (see `updates`). The last layer has one output; its matrix is stored as one
+row.
 """
 
 from functools import lru_cache
@@ -44,7 +52,8 @@ def layer_record(kind):
     W, b : weights and bias; the last layer's weights are one row
     Wt, copies : Wᵀ, a copy of W, and whether there is one
     zeros : a row of zeros, for sums to start from
-    dW, db : where gradients go: a unit's room, or the buffer of all gradients
+    dW, db : where gradients go: a unit's room, a room of a block of rows, or the buffer of all
+        gradients
     logits : z⁽ᴸ⁾ of the last layer, by row of the minibatch, or of a thread's block
     output_delta : δ⁽ᴸ⁾ of the last layer, by row of the minibatch
     one : the number 1
@@ -55,7 +64,7 @@ def layer_record(kind):
     epoch : address of the `EPOCH`
     """
     of_rows = numbers(kind)
-    one = matrix(kind)
+    of_matrix = matrix(kind)
     names = (
         "a_in",
         "a",
@@ -74,7 +83,7 @@ def layer_record(kind):
         [
             ("n_in", np.int64),
             ("n_out", np.int64),
-            *((name, one) for name in names),
+            *((name, of_matrix) for name in names),
             *((name, of_rows) for name in ("output_delta", "one")),
             ("floor", np.float64),
             ("ending", np.int64),
@@ -85,6 +94,12 @@ def layer_record(kind):
             ("epoch", np.int64),
         ]
     )
+
+
+@kernel
+def starts_anew(layer, batch):
+    """Whether the gradients of this minibatch replace what is there, or add to it (L-BFGS)."""
+    return batch == 0 or not layer.adds
 
 
 @piece(PRODUCT)
@@ -104,7 +119,10 @@ def output(layer, at, first, rows, batch):
 
 @piece(PRODUCT)
 def backward(layer, at, first, rows, batch):
-    """δ⁽ˡ⁻¹⁾ = (δ⁽ˡ⁾ W⁽ˡ⁾ᵀ) ⊙ g′(z⁽ˡ⁻¹⁾) (N8)."""
+    """δ⁽ˡ⁻¹⁾ = (δ⁽ˡ⁾ W⁽ˡ⁾ᵀ) ⊙ g′(z⁽ˡ⁻¹⁾) (N8).
+
+    Of some g, the factor g′ follows as a step of its own: see `activations`.
+    """
     delta, delta_in = part(layer.delta, at, 0, rows), part(layer.delta_in, at, 0, rows)
     gate, shape = part(layer.gate, at, 0, rows), (layer.n_in, layer.n_out)
     product_with_gate(
@@ -114,7 +132,7 @@ def backward(layer, at, first, rows, batch):
 
 @piece()
 def backward_from_output(layer, at, first, rows, batch):
-    """δ⁽ᴸ⁻¹⁾ = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾) from the last layer (N8): one output, an outer product."""
+    """δ⁽ᴸ⁻¹⁾ = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾), as `backward`, from one output: an outer product (N8)."""
     delta, delta_in = listed(layer.output_delta, first, rows), part(layer.delta_in, at, 0, rows)
     gate = part(layer.gate, at, 0, rows)
     outer_product(delta_in, delta, whole(layer.W), gate, layer.ending)
@@ -125,13 +143,14 @@ def gradient(layer, at, first, rows, batch):
     """∂ℒ/∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ (N9), for the rows first … of W, over all rows of the minibatch."""
     epoch = epoch_at(layer.epoch)
     length = rows_of(epoch, batch)
+    # In a room, `first` moves nothing; in the buffer of all gradients, `at` does not.
     dW = part(layer.dW, at, first, rows)
     panel, panels = first // PANEL, (rows + PANEL - 1) // PANEL
     for block in range((length + epoch.block_rows - 1) // epoch.block_rows):
         here = min(epoch.block_rows, length - block * epoch.block_rows)
         a = part(layer.a_in, block, 0, here)[panel : panel + panels]
         delta = part(layer.delta, block, 0, here)
-        if block == 0 and (batch == 0 or not layer.adds):
+        if block == 0 and starts_anew(layer, batch):
             add_transposed_product(dW, a, delta, whole(layer.zeros), layer.n_out)
         else:
             add_transposed_product(dW, a, delta, dW, layer.n_out)
@@ -154,13 +173,16 @@ def bias_gradient(layer, at, first, rows, batch):
     epoch = epoch_at(layer.epoch)
     db, one = part(layer.db, at, 0, 1), listed(layer.one, 0, 1)
     delta = part(layer.delta, 0, 0, epoch.block_rows)
-    start = whole(layer.zeros) if batch == 0 or not layer.adds else db
+    start = whole(layer.zeros) if starts_anew(layer, batch) else db
     weighted_row_sum(db, one, delta, start, layer.delta.block, rows_of(epoch, batch))
 
 
 @kernel
-def _output_gradient(layer, at, where, length, anew):
-    """where : block, first row of the minibatch, rows; length : rows of a block."""
+def _output_gradient(layer, at, where, block_rows, anew):
+    """Σ δ a for the weights of the last layer and Σ δ for its bias, over some rows.
+
+    where : block, first row of the minibatch, rows; block_rows : rows of a block
+    """
     block, first, rows = where
     dW, db = part(layer.dW, at, 0, 1), part(layer.db, at, 0, 1)
     delta = listed(layer.output_delta, first, rows)
@@ -169,11 +191,12 @@ def _output_gradient(layer, at, where, length, anew):
         total += delta[r]
     db[0, 0, 0] = total
     start = whole(layer.zeros) if anew else dW
-    weighted_row_sum(dW, delta, part(layer.a_in, block, 0, length), start, layer.a_in.block, rows)
+    weighted_row_sum(
+        dW, delta, part(layer.a_in, block, 0, block_rows), start, layer.a_in.block, rows
+    )
     # Padding of activations need not be 0 (σ(0) = ½), and that of weights is.
-    for k in range(layer.n_in % PANEL, PANEL):
-        if layer.n_in % PANEL:
-            dW[dW.shape[0] - 1, 0, k] = 0
+    for k in range(layer.n_in, dW.shape[0] * PANEL):
+        dW[k // PANEL, 0, k % PANEL] = 0
 
 
 @piece()
@@ -181,7 +204,7 @@ def output_gradient(layer, at, first, rows, batch):
     """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9)."""
     epoch = epoch_at(layer.epoch)
     length = rows_of(epoch, batch)
-    _output_gradient(layer, at, (0, 0, length), epoch.block_rows, batch == 0 or not layer.adds)
+    _output_gradient(layer, at, (0, 0, length), epoch.block_rows, starts_anew(layer, batch))
 
 
 @piece()

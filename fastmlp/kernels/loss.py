@@ -23,11 +23,13 @@ def cross_entropy(z, y, weight, delta, loss, least, most):
     first: it is exact, and a small loss keeps its precision. ℒ is held between `least` and `most`,
     where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps]. So it may take an infinite
     z, of which ∞ − ∞ would make NaN, for a large one.
+
+    delta and loss are the places of the results; what they hold is not read.
     """
-    p, tail = functions.sigmoid_and_log1p(z)
+    y_hat, log_term = functions.sigmoid_and_log1p(z)
     z = z.at_most(_SATURATED).at_least(-_SATURATED)
-    ends = z.at_least(0.0) - z * y
-    return (p - y) * weight, (ends + tail).at_least(least).at_most(most) * weight
+    linear_term = z.at_least(0.0) - z * y
+    return (y_hat - y) * weight, (linear_term + log_term).at_least(least).at_most(most) * weight
 
 
 def probabilities(z, complement):
@@ -123,6 +125,6 @@ def write_probabilities(record, at, first, rows, batch):
         column(record.logits, at, first, rows),
         column(record.complement, at, first, rows),
     )
-    _probabilities((z, complement), ())
+    _probabilities((z, complement), ())  # z holds ŷ from here on
     start = batch * epoch_at(record.epoch).batch_size + first
     interleave(complement, z, listed(record.result, 2 * start, 2 * rows))

@@ -139,9 +139,10 @@ def product(c, a, b, start, shape, floor):
 
 @kernel
 def product_with_gate(c, a, b, start, shape, gate, ending):
-    """C = start + A·B, and then 0 where the gate is 0, or times the gate: the δ recursion (N8).
+    """C = start + A·B, then left so, 0 where the gate is 0, or times the gate: δ recursion (N8).
 
-    gate : laid out as C, and may be C; ending : GATED or TIMES, see `tile`; the rest as `product`.
+    gate : laid out as C, and may be C; ending : PLAIN (the gate is not read), GATED or TIMES, see
+    `tile`; the rest as `product`.
     """
     _call(_tiles(c.shape[1]), 0, c, a, b, start, gate, (shape[0], shape[1], ending), -np.inf)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
-from fastmlp.kernels.layer import layer_record
+from fastmlp.kernels.layer import layer_record, starts_anew
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.elementwise import elementwise
 from fastmlp.kernels.simd.panels import add_multiple_of_row
@@ -126,7 +126,7 @@ def sparse_gradient(record, at, first, rows, batch):
     """∂ℒ/∂W⁽¹⁾ = xᵀ δ⁽¹⁾ for the rows first … of W (N9); sums run over the minibatch in order."""
     layer, epoch = record.layer, epoch_at(record.epoch)
     dW = part(layer.dW, at, first, rows)
-    if batch == 0 or not layer.adds:
+    if starts_anew(layer, batch):
         dW[:] = 0
     block = -1
     delta = part(layer.delta, 0, 0, epoch.block_rows)
@@ -165,7 +165,7 @@ def sparse_output_gradient(record, at, first, rows, batch):
     dw, db = part(layer.dW, at, 0, 1), part(layer.db, at, 0, 1)
     length, start = rows_of(epoch, batch), batch * epoch.batch_size
     delta = listed(layer.output_delta, 0, length)
-    if batch == 0 or not layer.adds:
+    if starts_anew(layer, batch):
         dw[:] = 0
         db[:] = 0
     total = np.float64(db[0, 0, 0])

@@ -1,7 +1,9 @@
 """Gradient descent's update of the parameters, in place (N4): SGD, momentum, Nesterov, Adam.
 
-The gradient of the mean loss with its L2 term is g = (∂ℒ + α w) / Σ weights; ∂ℒ is the sum over
-the minibatch that a room for gradients holds. Every update is one pass over its arrays.
+The gradient of the mean loss with its L2 term is g = (∂ℒ + alpha·w) · scale, with scale =
+1 / Σ weights; ∂ℒ is the sum over the minibatch that a room for gradients holds. The learning rate,
+α in N4, is called rate; alpha is the strength of the L2 term. Without momentum, v = −rate·g, and
+w + v is N4. Every update is one pass over its arrays.
 """
 
 from functools import lru_cache
@@ -24,7 +26,7 @@ def update_record(kind):
 
     Fields
     ------
-    w, m, v : parameters; velocity, or Adam's first moment; its second
+    w : parameters; m : velocity (SGD) or first moment (Adam); v : second moment (Adam)
     dw : ∂ℒ, in the room of the unit
     parts : ∂ℒ of each block of rows, where the gradient is summed block by block
     alpha : strength of the L2 term; 0 for a bias
@@ -42,30 +44,30 @@ def update_record(kind):
     )
 
 
-def sgd_formula(w, v, g, alpha, scale, rate, momentum):
+def sgd_formula(w, v, total, alpha, scale, rate, momentum):
     """v ← momentum·v − rate·g; w ← w + v."""
-    gradient = w.times_plus(alpha, g) * scale
-    v = v * momentum - gradient * rate
+    g = w.times_plus(alpha, total) * scale
+    v = v * momentum - g * rate
     return w + v, v
 
 
-def nesterov_formula(w, v, g, alpha, scale, rate, momentum):
+def nesterov_formula(w, v, total, alpha, scale, rate, momentum):
     """v ← momentum·v − rate·g; w ← w + momentum·v − rate·g with the new v."""
-    gradient = w.times_plus(alpha, g) * scale
-    v = v * momentum - gradient * rate
-    return w + (v * momentum - gradient * rate), v
+    g = w.times_plus(alpha, total) * scale
+    v = v * momentum - g * rate
+    return w + (v * momentum - g * rate), v
 
 
-def adam_formula(w, m, v, g, alpha, scale, rate, beta_1, rest_1, beta_2, rest_2, epsilon):
+def adam_formula(w, m, v, total, alpha, scale, rate, beta_1, rest_1, beta_2, rest_2, epsilon):
     """m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − rate·m / (√v + epsilon).
 
     rate = lr·√(1−β₂ᵗ)/(1−β₁ᵗ): epsilon is not corrected for the bias (Kingma and Ba 2014, the
     last paragraph of section 2). rest_1 = 1−β₁ and rest_2 = 1−β₂ come rounded once: in float32,
     1 − 0.999 would be 5e-5 off.
     """
-    gradient = w.times_plus(alpha, g) * scale
-    m = m * beta_1 + gradient * rest_1
-    v = v * beta_2 + gradient * gradient * rest_2
+    g = w.times_plus(alpha, total) * scale
+    m = m * beta_1 + g * rest_1
+    v = v * beta_2 + g * g * rest_2
     return w - rate * m / (v.sqrt() + epsilon), m, v
 
 

@@ -13,7 +13,7 @@ from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.buffers import Buffers
 from fastmlp.network.layers import Update, training_program
 from fastmlp.network.layout import Layout, aligned_zeros, padded
-from fastmlp.network.plan import GRADIENT_ROWS, SLOW, Plan
+from fastmlp.network.plan import GRADIENT_ROWS, SLOW, TRAINING_PRODUCTS, Plan
 from fastmlp.network.program import Bound
 from fastmlp.runtime.pace import Pace
 
@@ -86,7 +86,7 @@ class Data:
 
     @np.errstate(under="ignore")
     def scaled(self, alpha: float) -> float:
-        """The strength of the L2 term beside these weights."""
+        """alpha · 2^(−exponent): as strong beside these weights as alpha beside the given ones."""
         return float(np.ldexp(alpha, -self.exponent))
 
     def batches(self, order: np.ndarray, batch_size: int) -> Batches:
@@ -209,9 +209,9 @@ def minibatches(
     addresses = {name: array.ctypes.data for name, array in memory.items()}
     absent = {"sample_weight": 0, "gradients": 0}
     bound = program.bind({**absent, **addresses, **data.rows.values_of_refs()})
-    work = 2 * plan.batch_size * network.multiply_adds
+    work = TRAINING_PRODUCTS * plan.batch_size * network.multiply_adds
     everything = {**memory, "program": bound.words, "x": data.rows.memory()}
-    return Minibatches(plan, bound, everything, Pace(plan.n_threads), 1.5 * work / SLOW)
+    return Minibatches(plan, bound, everything, Pace(plan.n_threads), work / SLOW)
 
 
 def _buffers(sizes: Buffers, dtype: np.dtype[Any]) -> dict[str, np.ndarray]:

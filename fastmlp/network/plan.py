@@ -14,7 +14,8 @@ from fastmlp.network.layout import Layout, Network, padded
 #: cache on the way back.
 BLOCK_ROWS = 112
 
-#: Rows of weights whose gradient is summed, applied and transposed together, while it is in cache.
+#: Rows of weights whose gradient is summed, applied and transposed together, while it is in cache:
+#: whole panels, because a gradient is a product by panels.
 GRADIENT_ROWS = 48
 
 #: Rows of a prediction's block: its activations stay in cache, and its buffers stay small.
@@ -31,6 +32,13 @@ PREDICTION_WORK_PER_THREAD = 1_000_000
 #: loses its core within it holds up the others. And how many tasks a thread has at most in a phase.
 TASK_WORK, MOST_TASKS_PER_THREAD = 40_000_000, 2
 
+#: Products of a minibatch in training: forward pass, δ recursion and gradient, each with
+#: `Network.multiply_adds` a row.
+TRAINING_PRODUCTS = 3
+
+#: Fewer rows than this are not worth a thread.
+LEAST_ROWS_OF_THREAD = 8
+
 #: A call that may take longer than this is left at an interrupt, instead of being finished; and
 #: multiply-adds a second of a slow core: what a call takes at most, before one has been timed.
 LONG_SECONDS, SLOW = 0.25, 1e10
@@ -38,9 +46,9 @@ LONG_SECONDS, SLOW = 0.25, 1e10
 #: Rows that one pass of the full gradient takes at a time: memory stays that of a minibatch.
 FULL_GRADIENT_ROWS = 2048
 
-#: Gradients of small networks are summed block by block, where the rows are. A minibatch has so
-#: many blocks at least, for so many threads, if each has so many rows; and an even number, so that
-#: two threads have the same to do (200 rows in 3 blocks on two threads: 1.25 times as fast as on
+#: Gradients of small networks are summed block by block, where the rows are. A minibatch aims at so
+#: many blocks of so many rows or more; and at an even number, so that two threads have the same to
+#: do (200 rows in 3 blocks on two threads: 1.25 times as fast as on
 #: one; in 2 blocks 1.37, in 4 1.32).
 BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 64
 
@@ -83,8 +91,8 @@ class Plan:
 
 
 def _blocks_of_gradient(batch_size: int) -> int:
-    by_threads = min(BLOCKS_OF_GRADIENT, batch_size // LEAST_ROWS_OF_GRADIENT)
-    n_blocks = max(1, by_threads, -(-batch_size // BLOCK_ROWS))
+    wanted = min(BLOCKS_OF_GRADIENT, batch_size // LEAST_ROWS_OF_GRADIENT)
+    n_blocks = max(1, wanted, -(-batch_size // BLOCK_ROWS))
     if n_blocks == 1:
         return 1
     even = n_blocks - n_blocks % 2
@@ -112,7 +120,9 @@ def plan_training(
     """
     network = layout.network
     work = 2 * batch_size * network.multiply_adds
-    n_threads = max(1, min(most_threads, work // WORK_PER_THREAD, batch_size // 8))
+    n_threads = max(
+        1, min(most_threads, work // WORK_PER_THREAD, batch_size // LEAST_ROWS_OF_THREAD)
+    )
     by_block = not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
     if by_block:
         n_blocks = _blocks_of_gradient(batch_size)
@@ -138,24 +148,25 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
     Returns
     -------
     list of lists of (MATRIX or BIAS, layer, first stored row, last + 1)
-        A unit may hold parts of several layers. A part of a matrix begins on a whole panel of a⁽ˡ⁾,
-        because gradients are products by panels, and so is the transpose that follows.
+        A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
+        a⁽ˡ⁻¹⁾, because gradients are products by panels, and so is the transpose that follows. The
+        first matrix has neither in phase 2 where gradients are summed by block: it is cut finer.
     """
     last = layout.network.n_layers - 1
-    pieces = []  # (work, what, layer, first, end), as fine as they can be cut
+    parts = []  # (work, what, layer, first, end), as fine as they can be cut
     for layer, (n_in, n_out) in enumerate(layout.network.shapes()):
         rows = layout.weights[layer].rows
         columns = padded(n_in if layer == last else n_out)
         step = 2 if plan.by_block and layer == 0 else PANEL
         for first in range(0, rows, step):
             end = min(first + step, rows)
-            pieces.append(((end - first) * columns, MATRIX, layer, first, end))
+            parts.append(((end - first) * columns, MATRIX, layer, first, end))
         if layer < last:
-            pieces.append((columns, BIAS, layer, 0, 1))
-    total = sum(work for work, *_ in pieces)
+            parts.append((columns, BIAS, layer, 0, 1))
+    total = sum(work for work, *_ in parts)
     units: list[list[tuple[str, int, int, int]]] = [[] for _ in range(plan.n_units)]
     done = 0
-    for work, what, layer, first, end in pieces:
+    for work, what, layer, first, end in parts:
         unit = units[min(plan.n_units - 1, (2 * done + work) * plan.n_units // (2 * total))]
         done += work
         if unit and unit[-1][:2] == (what, layer):

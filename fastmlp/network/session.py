@@ -295,6 +295,7 @@ class Session:
             self._training = self._bound(plan, self._optimizer.update(self.network.dtype, alpha))
         self._refresh()
         batches = data.batches(order, self._batch_size)
+        # Before the first update there is no rate: such minibatches are left out.
         rates = self._optimizer.rates(learning_rate, np.maximum(self._step + batches.updates, 1))
         losses = np.zeros((len(batches.sizes), 2))
         self._training.begin_epoch(order, rates=rates, scales=batches.scales, losses=losses)
@@ -358,7 +359,8 @@ class Session:
         losses, ones = np.zeros((len(batches), 2)), np.ones(len(batches))
         whole.begin_epoch(np.arange(n), rates=ones, scales=ones, losses=losses)
         call = self._new_call(whole, whole.plan.n_threads, batches, n)
-        call.run(stoppable=3 * n * network.multiply_adds > plans.LONG_SECONDS * plans.SLOW)
+        work = plans.TRAINING_PRODUCTS * n * network.multiply_adds
+        call.run(stoppable=work > plans.LONG_SECONDS * plans.SLOW)
         self._settle()
         with np.errstate(all="ignore"):
             total = data.total_weight
@@ -366,6 +368,7 @@ class Session:
             weights, _ = self._layout.unpack(self._parameters)
             coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
             intercepts = [g / total for g in intercepts]
+            # The weights stay as they are: ‖W‖² of one minibatch is that of all.
             loss = (losses[:, 0].sum() + 0.5 * alpha * losses[0, 1]) / total
         return float(loss), (coefs, intercepts)
 

@@ -9,7 +9,7 @@ A call goes through its minibatches. Each has the same units of work, in phases:
 
 Both phases of training have one form, and so has a prediction:
 
-    for block in segment: for step in program: piece(record, at, first, rows, batch)
+    for block in segment: for step in segment: piece(record, at, first, rows, batch)
 """
 
 from __future__ import annotations
