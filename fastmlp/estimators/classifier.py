@@ -108,7 +108,12 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        return sealed(super().__getstate__())
+        state = dict(super().__getstate__())
+        for name in fitting.HISTORIES:
+            # Training adds to these lists: a copy has its own, and a file gets what is sealed.
+            if isinstance(state.get(name), list):
+                state[name] = list(state[name])
+        return sealed(state)
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(opened(state))

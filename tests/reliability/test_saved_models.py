@@ -71,6 +71,16 @@ def test_edited_weights_are_kept():
     assert np.isnan(by_pickle(model).coefs_[0][0, 0])
 
 
+def test_a_copy_does_not_grow_with_its_original():
+    model = copy.deepcopy(MODELS[1])
+    state, shallow, deep = model.__getstate__(), copy.copy(model), copy.deepcopy(model)
+    model.partial_fit(X, LABELS)
+    assert len(model.loss_curve_) == 2
+    for each in (state["loss_curve_"], shallow.loss_curve_, deep.loss_curve_):
+        assert len(each) == 1
+    load(state)
+
+
 def test_memory_maps(tmp_path):
     joblib.dump(MODELS[1], tmp_path / "model")
     assert_the_same(joblib.load(tmp_path / "model", mmap_mode="r"), MODELS[1])
