@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators import fitting
-from fastmlp.estimators.parameters import takes_parameters
+from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.prediction import logits, probabilities
 from fastmlp.estimators.probabilities import log_probabilities
 from fastmlp.estimators.settings import STOCHASTIC_SOLVERS, MLPParameters
@@ -27,6 +27,11 @@ def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
             f"partial_fit needs a solver that trains by epochs, and {estimator.solver!r} does not."
         )
     return True
+
+
+def _own_attributes() -> set[str]:
+    """Names of the parameters and of what training leaves, without those of a subclass."""
+    return {*parameters_of(MLPBinaryClassifier), *fitting.FITTED}
 
 
 @takes_parameters
@@ -113,10 +118,11 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             # Training adds to these lists: a copy has its own, and a file gets what is sealed.
             if isinstance(state.get(name), list):
                 state[name] = list(state[name])
-        return sealed(state)
+        return sealed(state, _own_attributes(), names=type(self) is MLPBinaryClassifier)
 
     def __setstate__(self, state: Any) -> None:
-        super().__setstate__(opened(state))
+        names = type(self) is MLPBinaryClassifier
+        super().__setstate__(opened(state, _own_attributes(), names=names))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:

@@ -34,6 +34,22 @@ HISTORIES = ("loss_curve_", "validation_scores_")
 # What training by epochs leaves and L-BFGS does not.
 _SET_BY_EPOCHS = (*HISTORIES, "best_loss_", "best_validation_score_", "_training_state")
 
+#: Every attribute that training leaves.
+FITTED = (
+    "classes_",
+    "coefs_",
+    "intercepts_",
+    "n_iter_",
+    "loss_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "t_",
+    "n_features_in_",
+    "feature_names_in_",
+    *_SET_BY_EPOCHS,
+)
+
 
 @contextmanager
 def nothing_lost(estimator: Any) -> Iterator[None]:
