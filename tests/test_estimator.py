@@ -1,6 +1,9 @@
 """The estimator's own behaviour, and for two classes what scikit-learn tests of its MLP."""
 
+import doctest
 import inspect
+import pydoc
+from typing import Self, get_type_hints
 
 import numpy as np
 import pytest
@@ -28,6 +31,17 @@ Y_DIGITS = Y_DIGITS[:200]
 def test_public_names():
     assert fastmlp.__all__ == ["MLPBinaryClassifier", "__version__"]
     assert fastmlp.__version__ == "0.1.0"
+
+
+def test_the_class_is_at_home_where_it_is_public():
+    assert str(MLPBinaryClassifier) == "<class 'fastmlp.MLPBinaryClassifier'>"
+    assert inspect.getmodule(MLPBinaryClassifier) is fastmlp
+    assert "def fit" in inspect.getsource(MLPBinaryClassifier.fit)
+    assert get_type_hints(MLPBinaryClassifier)["alpha"] is float
+    assert get_type_hints(MLPBinaryClassifier.fit)["return"] is Self
+    assert pydoc.render_doc(MLPBinaryClassifier).splitlines()[0].endswith("in module fastmlp")
+    (example,) = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_parameters_and_defaults_are_scikit_learns_and_three_more():

@@ -388,15 +388,26 @@ def test_loading_runs_nothing_of_the_users(model):
 
     loaded = Recorder(io.BytesIO(pickle.dumps(model))).load()
     assert_the_same(loaded, model)
-    allowed = {"fastmlp.estimators.classifier.MLPBinaryClassifier", "_codecs.encode"}
+    allowed = {"fastmlp.MLPBinaryClassifier", "_codecs.encode"}
     assert all(name in allowed or name.startswith("numpy.") for name in names), names
+
+
+def test_files_name_the_public_class(model):
+    data = pickle.dumps(model, protocol=0)
+    assert b"fastmlp\nMLPBinaryClassifier\n" in data
+    assert b"estimators" not in data
+    # Files of early version 0.1 name the module that it lies in.
+    former = data.replace(
+        b"fastmlp\nMLPBinaryClassifier\n", b"fastmlp.estimators.classifier\nMLPBinaryClassifier\n"
+    )
+    assert_the_same(pickle.loads(former), model)
 
 
 def test_skops_needs_to_trust_the_class_alone(model):
     skops = pytest.importorskip("skops.io")
     data = skops.dumps(model)
     untrusted = set(skops.get_untrusted_types(data=data))
-    assert untrusted <= {"fastmlp.estimators.classifier.MLPBinaryClassifier"}
+    assert untrusted <= {"fastmlp.MLPBinaryClassifier"}
     assert_the_same(skops.loads(data, trusted=sorted(untrusted)), model)
 
 
