@@ -231,6 +231,10 @@ def test_names_follow_what_the_code_depends_on(folder, monkeypatch):
         (numba, "__version__", "0.0"),
         (sys, "version", "2.7"),
         (numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK),
+        (numba.config, "OPT", 1),
+        (numba.config, "DEBUGINFO_DEFAULT", not numba.config.DEBUGINFO_DEFAULT),
+        (numba.config, "LOOP_VECTORIZE", not numba.config.LOOP_VECTORIZE),
+        (numba.config, "SLP_VECTORIZE", not numba.config.SLP_VECTORIZE),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)

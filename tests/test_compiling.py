@@ -3,11 +3,14 @@
 import threading
 import warnings
 
+import numba
 import pytest
 from calls import interrupt_main_soon, wait_until
+from numba import types
 from numba.core.errors import WarningsFixer
 
 from fastmlp.runtime.compiling import apart, compile_apart, compile_now
+from fastmlp.runtime.jit import by_address, entry
 from fastmlp.runtime.numba_internals import compiling
 
 
@@ -136,6 +139,34 @@ def test_numba_is_as_it_was_after_compiling():
     with compiling(), compiling():
         assert WarningsFixer.catch_warnings is not before
     assert WarningsFixer.catch_warnings is before
+
+
+def doubled(x):
+    return 2 * sum((x, 0))  # the sum is Python code of Numba's own
+
+
+@pytest.fixture(params=["before", "after"])
+def without_jit(request, monkeypatch):
+    """NUMBA_DISABLE_JIT, set before Numba is imported or after: then the compiler comes upon it."""
+    changes = iter([1])
+
+    def read_environment(force=False):
+        numba.config.DISABLE_JIT = next(changes, numba.config.DISABLE_JIT)
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", int(request.param == "before"))
+    monkeypatch.setattr(numba.config._env_reloader, "update", read_environment)
+
+
+def test_kernels_are_compiled_in_spite_of_numba_disable_jit(without_jit, monkeypatch):
+    monkeypatch.setenv("FASTMLP_CACHE", "0")
+    function = entry(doubled)
+    compile_apart(function, (types.int64,))
+    assert function(4) == 8
+    assert function.nopython_signatures
+    assert by_address(doubled, types.int64(types.int64)).address
+    # The user's own functions are still interpreted.
+    assert numba.njit(doubled) is doubled
+    assert numba.config.DISABLE_JIT == 1
 
 
 def test_work_apart_is_done_and_its_errors_are_raised():

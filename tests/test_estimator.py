@@ -1,6 +1,9 @@
 """The estimator's own behaviour, and for two classes what scikit-learn tests of its MLP."""
 
+import doctest
 import inspect
+import pydoc
+from typing import Self, get_type_hints
 
 import numpy as np
 import pytest
@@ -28,6 +31,17 @@ Y_DIGITS = Y_DIGITS[:200]
 def test_public_names():
     assert fastmlp.__all__ == ["MLPBinaryClassifier", "__version__"]
     assert fastmlp.__version__ == "0.1.0"
+
+
+def test_the_class_is_at_home_where_it_is_public():
+    assert str(MLPBinaryClassifier) == "<class 'fastmlp.MLPBinaryClassifier'>"
+    assert inspect.getmodule(MLPBinaryClassifier) is fastmlp
+    assert "def fit" in inspect.getsource(MLPBinaryClassifier.fit)
+    assert get_type_hints(MLPBinaryClassifier)["alpha"] is float
+    assert get_type_hints(MLPBinaryClassifier.fit)["return"] is Self
+    assert pydoc.render_doc(MLPBinaryClassifier).splitlines()[0].endswith("in module fastmlp")
+    (example,) = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_parameters_and_defaults_are_scikit_learns_and_three_more():
@@ -161,7 +175,7 @@ def test_a_worked_example():
     model.partial_fit(X, y, classes=[0, 1])
     model.coefs_ = [np.array([[0.2, -0.4], [0.1, 0.3]]), np.array([[1.0], [-2.0]])]
     model.intercepts_ = [np.array([0.0, 0.5]), np.array([0.25])]
-    before = model.loss_curve_
+    before = list(model.loss_curve_)
     model.partial_fit(X, y)
     # z = (0.2·0.5 − 0.1, −0.4·0.5 − 0.3 + 0.5) = (0, 0), so a = (½, ½) and g′ = (¼, ¼).
     # z_out = ½ − 1 + 0.25 = −0.25; p = σ(−0.25); δ_out = p − 1.
@@ -343,6 +357,34 @@ def test_partial_fit_repeats_fit():
     assert stepwise.loss_curve_[0] == fitted.loss_curve_[0]
     assert stepwise._training_state["step"] == fitted._training_state["step"] == 45
     assert stepwise._training_state["learning_rate"] == fitted._training_state["learning_rate"]
+
+
+@pytest.mark.parametrize("Class", [MLPBinaryClassifier, MLPClassifier])
+def test_histories_grow_in_place(Class):
+    """What a call costs does not depend on how many there were."""
+    X, y = two_classes()
+    model = Class((3,), max_iter=2, random_state=0)
+    losses = model.partial_fit(X, y, classes=[0, 1]).loss_curve_
+    assert type(losses) is list
+    for n_epochs in (2, 3):
+        assert model.partial_fit(X, y).loss_curve_ is losses
+        assert len(losses) == n_epochs
+    scores = quietly(model.set_params(early_stopping=True).fit, X, y).validation_scores_
+    fresh = model.loss_curve_
+    quietly(model.set_params(warm_start=True).fit, X, y)
+    assert model.loss_curve_ is fresh
+    assert model.validation_scores_ is scores
+    assert (len(losses), len(fresh), len(scores)) == (3, 4, 4)
+
+
+@pytest.mark.parametrize("kind", [np.array, tuple])
+def test_a_history_that_is_no_list_becomes_one(kind):
+    X, y = two_classes()
+    model = MLPBinaryClassifier((3,)).partial_fit(X, y, classes=[0, 1])
+    given = model.loss_curve_ = kind([0.5, 0.25])
+    model.partial_fit(X, y)
+    assert model.loss_curve_ == [0.5, 0.25, model.loss_]
+    assert len(given) == 2
 
 
 def test_partial_fit_takes_changed_parameters():

@@ -120,6 +120,20 @@ def test_failure_in_the_session(model, call, error, method, monkeypatch):
     failing(model, lambda *args: quietly(call, *args), error)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_failure_once_all_is_taken_on(model, call, error, monkeypatch):
+    take_on = fastmlp.estimators.fitting._take_on
+
+    def late(*args):
+        take_on(*args)
+        raise error
+
+    monkeypatch.setattr(fastmlp.estimators.fitting, "_take_on", late)
+    history = model.loss_curve_
+    failing(model, lambda *args: quietly(call, *args), error)
+    assert model.loss_curve_ is history
+
+
 def test_a_warning_that_is_an_error(model):
     # Warnings are errors in these tests.
     failing(model, CALLS["fit"], ConvergenceWarning)

@@ -48,7 +48,12 @@ def labels_of(y: Array) -> tuple[Array, Array]:
         )
     if labels.dtype.kind in "OU":
         labels = np.array(labels.tolist())  # of the shortest type for strings, as scikit-learn's
-    return y, labels
+    return y, _native(labels)
+
+
+def _native(labels: Array) -> Array:
+    """Labels in the machine's order of bytes, to which joblib turns them too when it loads them."""
+    return labels.astype(labels.dtype.newbyteorder("="), copy=False)
 
 
 def check_classes(known: Array | None, classes: ArrayLike | None) -> Array:
@@ -82,7 +87,7 @@ def check_classes(known: Array | None, classes: ArrayLike | None) -> Array:
         raise ValueError(
             f"Only binary classification is supported. classes holds {len(given)} labels: {given}."
         )
-    return np.asarray(given)
+    return _native(np.asarray(given))
 
 
 def check_labels(labels: Array, classes: Array, *, warm_start: bool) -> None:

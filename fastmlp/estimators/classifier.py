@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators import fitting
-from fastmlp.estimators.parameters import takes_parameters
-from fastmlp.estimators.prediction import inference, without_nan
+from fastmlp.estimators.parameters import parameters_of, takes_parameters
+from fastmlp.estimators.prediction import logits, probabilities
 from fastmlp.estimators.probabilities import log_probabilities
 from fastmlp.estimators.settings import STOCHASTIC_SOLVERS, MLPParameters
 from fastmlp.export.saving import opened, sealed
@@ -27,6 +27,11 @@ def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
             f"partial_fit needs a solver that trains by epochs, and {estimator.solver!r} does not."
         )
     return True
+
+
+def _own_attributes() -> set[str]:
+    """Names of the parameters and of what training leaves, without those of a subclass."""
+    return {*parameters_of(MLPBinaryClassifier), *fitting.FITTED}
 
 
 @takes_parameters
@@ -108,10 +113,16 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        return sealed(super().__getstate__())
+        state = dict(super().__getstate__())
+        for name in fitting.HISTORIES:
+            # Training adds to these lists: a copy has its own, and a file gets what is sealed.
+            if isinstance(state.get(name), list):
+                state[name] = list(state[name])
+        return sealed(state, _own_attributes(), names=type(self) is MLPBinaryClassifier)
 
     def __setstate__(self, state: Any) -> None:
-        super().__setstate__(opened(state))
+        names = type(self) is MLPBinaryClassifier
+        super().__setstate__(opened(state, _own_attributes(), names=names))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -204,7 +215,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         ndarray of shape (n_samples,)
             The labels.
         """
-        is_last = self.predict_proba(X)[:, 1] > 0.5
+        is_last = probabilities(self, X)[:, 1] > 0.5
         classes: Array = self.classes_
         if len(classes) == 1:
             return np.repeat(classes, len(is_last))
@@ -228,14 +239,13 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         ValueError
             If X is not as described, or so large that a logit cannot be computed.
         """
-        engine, rows = inference(self, X)
-        return without_nan(engine.probabilities(rows))
+        return probabilities(self, X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
 
         They come from the logit, and are finite where a probability is too small for its dtype:
-        down to −744.
+        down to −744. In a subclass with a `predict_proba` of its own, they are its logarithms.
 
         Parameters
         ----------
@@ -252,7 +262,9 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         ValueError
             If X is not as described, or so large that a logit cannot be computed.
         """
-        return log_probabilities(self.decision_function(X))
+        if type(self).predict_proba is not MLPBinaryClassifier.predict_proba:
+            return np.log(self.predict_proba(X))
+        return log_probabilities(logits(self, X))
 
     def decision_function(self, X: Any) -> Array:
         """Compute the logit z of the last of `classes_`, whose probability is 1 / (1 + exp(−z)).
@@ -272,8 +284,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         ValueError
             If X is not as described, or so large that a logit cannot be computed.
         """
-        engine, rows = inference(self, X)
-        return without_nan(engine.logits(rows))
+        return logits(self, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

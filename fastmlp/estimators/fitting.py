@@ -19,7 +19,7 @@ from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
 from fastmlp.data.labels import check_classes, check_labels, encode
 from fastmlp.data.rows import as_rows
 from fastmlp.estimators.settings import Settings
-from fastmlp.estimators.solvers import train_by_epochs, train_by_lbfgs
+from fastmlp.estimators.solvers import Attributes, train_by_epochs, train_by_lbfgs
 from fastmlp.network.session import Session
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
@@ -27,13 +27,27 @@ from fastmlp.training.weights import FLOAT64, Weights, check_parameters
 
 Array = NDArray[Any]
 
+#: Lists that each call adds to, in place as scikit-learn does: a new list for every partial_fit
+#: would make the cost of a long stream quadratic.
+HISTORIES = ("loss_curve_", "validation_scores_")
+
 # What training by epochs leaves and L-BFGS does not.
-_SET_BY_EPOCHS = (
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-    "_training_state",
+_SET_BY_EPOCHS = (*HISTORIES, "best_loss_", "best_validation_score_", "_training_state")
+
+#: Every attribute that training leaves.
+FITTED = (
+    "classes_",
+    "coefs_",
+    "intercepts_",
+    "n_iter_",
+    "loss_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "t_",
+    "n_features_in_",
+    "feature_names_in_",
+    *_SET_BY_EPOCHS,
 )
 
 
@@ -41,13 +55,16 @@ _SET_BY_EPOCHS = (
 def nothing_lost(estimator: Any) -> Iterator[None]:
     """Give an estimator its old attributes back if training fails or is interrupted.
 
-    Training never writes into fitted arrays and lists, so the old ones are whole.
+    Training never writes into fitted arrays, so the old ones are whole, and histories are cut.
     """
     before = dict(vars(estimator))
+    lengths = {name: len(before[name]) for name in HISTORIES if isinstance(before.get(name), list)}
     try:
         yield
     except BaseException:
         estimator.__dict__ = before
+        for name, length in lengths.items():
+            del before[name][length:]
         raise
 
 
@@ -117,7 +134,7 @@ def _train(
         if settings.dtype is None:
             dtype = FLOAT64
     result, learned = trained
-    _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned})
+    _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned}, earlier)
 
 
 def _start(
@@ -194,8 +211,16 @@ def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
-def _take_on(estimator: Any, attributes: Mapping[str, Any]) -> None:
+def _take_on(estimator: Any, attributes: Attributes, earlier: Mapping[str, Any]) -> None:
     """Give an estimator its fitted attributes, and take those of an earlier solver from it."""
+    added = []
+    for name in HISTORIES:
+        history, new = earlier.get(name), attributes.get(name)
+        if history is not None and new is not None:
+            attributes[name] = history if isinstance(history, list) else list(history)
+            added.append((attributes[name], new))
     for name in _SET_BY_EPOCHS:
         estimator.__dict__.pop(name, None)
     estimator.__dict__.update(attributes)
+    for history, new in added:
+        history += new

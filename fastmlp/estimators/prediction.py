@@ -1,4 +1,8 @@
-"""What the methods that predict share: a checked X, a session that holds the weights."""
+"""What the methods that predict share: logits and probabilities of a checked X.
+
+They are functions, so that no method of an estimator goes through another public one, which a
+subclass may override.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ from fastmlp.training.weights import check_parameters
 Array = NDArray[Any]
 
 
-def inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
-    """Check X, and make the session that predicts.
+def logits(estimator: Any, X: Any) -> Array:
+    """Compute the logits of rows, of shape (n_samples,).
 
     Parameters
     ----------
@@ -32,8 +36,20 @@ def inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
     NotFittedError
         If the estimator has no weights.
     ValueError
-        If X is not as described, or the weights make no network.
+        If X is not as described, if the weights make no network, or if a logit is NaN.
     """
+    session, rows = _inference(estimator, X)
+    return _without_nan(session.logits(rows))
+
+
+def probabilities(estimator: Any, X: Any) -> Array:
+    """Compute the probabilities of both classes, of shape (n_samples, 2); else as `logits`."""
+    session, rows = _inference(estimator, X)
+    return _without_nan(session.probabilities(rows))
+
+
+def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
+    """Check X, and make the session that predicts."""
     if "coefs_" not in vars(estimator):
         check_is_fitted(estimator)
     X = check_prediction_data(estimator, X)
@@ -47,7 +63,7 @@ def inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
     return session, as_rows(X, weights.dtype)
 
 
-def without_nan(outputs: Array) -> Array:
+def _without_nan(outputs: Array) -> Array:
     """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
     is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
     if is_nan.any():

@@ -101,7 +101,7 @@ def train_by_epochs(
         _resume(training, settings, earlier)
     epochs = 1 if one_epoch else settings.max_iter
     result = training.run(epochs, warn_unconverged=not one_epoch)
-    return result, _learned(training, result, settings, earlier)
+    return result, _learned(training, result, settings)
 
 
 def _split(
@@ -139,17 +139,14 @@ def _resume(training: Training, settings: Settings, earlier: Mapping[str, Any]) 
         training.plateau.best = best_loss
 
 
-def _learned(
-    training: Training, result: FitResult, settings: Settings, earlier: Mapping[str, Any]
-) -> Attributes:
-    """Gather what an estimator takes on beside the weights."""
+def _learned(training: Training, result: FitResult, settings: Settings) -> Attributes:
+    """Gather what an estimator takes on beside the weights; of histories, what this call adds."""
     early_stopping, best = settings.early_stopping, training.plateau.best
-    scores = [*(earlier.get("validation_scores_") or ()), *result.validation_scores]
     return {
         "t_": training.samples_seen,
-        "loss_curve_": [*earlier.get("loss_curve_", ()), *result.loss_curve],
+        "loss_curve_": result.loss_curve,
         "best_loss_": None if early_stopping else best,
-        "validation_scores_": scores if early_stopping else None,
+        "validation_scores_": result.validation_scores if early_stopping else None,
         "best_validation_score_": best if early_stopping else None,
         "_training_state": state_after(training, result, settings.solver, settings.schedule),
     }

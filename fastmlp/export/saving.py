@@ -3,16 +3,19 @@
 Both are for pickle, joblib, skops and copy alike, which ask an estimator for its state and hand it
 to a new one. A version tells which library wrote the state; a checksum tells damage from a model.
 It is no signature: whoever can write a file can write its checksum.
+
+The checksum is over the values of the estimator's own attributes. What else a user keeps on it can
+be anything, and change its form while it is saved; of that the names count, and those of a
+subclass, which may save more of it or less, do not.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
+from collections.abc import Collection
 from typing import Any
 
-import numpy as np
-
+from fastmlp.export.checksum import checksum, had_checksum
 from fastmlp.version import __version__
 
 _VERSION, _CHECKSUM = "_fastmlp_version", "_checksum"
@@ -24,33 +27,41 @@ def _release(version: Any) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _sum(value: Any, total: int) -> int:
-    """Go on with the CRC-32 of plain values and arrays; other objects count by their presence."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        total = zlib.crc32(repr((value.shape, value.dtype.str)).encode(), total)
-        return zlib.crc32(np.ascontiguousarray(value).view(np.uint8).data, total)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, dict):
-        value = sorted(((str(key), part) for key, part in value.items()), key=lambda item: item[0])
-    if isinstance(value, list | tuple):
-        total = zlib.crc32(str(len(value)).encode(), total)
-        for part in value:
-            total = _sum(part, total)
-        return total
-    plain = value is None or isinstance(value, str | int | float)
-    return zlib.crc32(repr(value).encode() if plain else b"object", total)
+def _covered(state: dict[str, Any], own: Collection[str], *, names: bool) -> dict[str, Any]:
+    """What the checksum is over."""
+    present = object()
+    return {
+        name: value if name in own else present
+        for name, value in state.items()
+        if name in own or names
+    }
 
 
-def sealed(state: dict[str, Any]) -> dict[str, Any]:
-    """Add version and checksum to the attributes of an estimator."""
-    return {**state, _VERSION: __version__, _CHECKSUM: _sum(state, 0)}
+def sealed(state: dict[str, Any], own: Collection[str], *, names: bool = True) -> dict[str, Any]:
+    """Add version and checksum to the attributes of an estimator.
+
+    Parameters
+    ----------
+    state : dict
+        The attributes.
+    own : collection of str
+        Those whose values the checksum covers.
+    names : bool, default=True
+        Whether it covers the names of all others.
+    """
+    total = checksum(_covered(state, own, names=names))
+    return {**state, _VERSION: __version__, _CHECKSUM: total}
 
 
-def opened(state: Any) -> dict[str, Any]:
+def opened(state: Any, own: Collection[str], *, names: bool = True) -> dict[str, Any]:
     """Take version and checksum out of a state again.
+
+    Parameters
+    ----------
+    state : object
+        What `sealed` has returned, if nothing has happened to it.
+    own, names
+        As for `sealed`.
 
     Raises
     ------
@@ -69,6 +80,11 @@ def opened(state: Any) -> dict[str, Any]:
             "which may misread it: upgrade fastmlp, or fit and save with this version."
         )
     attributes = {name: state[name] for name in state if name not in (_VERSION, _CHECKSUM)}
-    if state.get(_CHECKSUM) != _sum(attributes, 0):
+    total = state.get(_CHECKSUM)
+    if isinstance(total, int):
+        whole = had_checksum(attributes, total)
+    else:
+        whole = total == checksum(_covered(attributes, own, names=names))
+    if not whole:
         raise ValueError(damaged.format("its checksum is another"))
     return attributes

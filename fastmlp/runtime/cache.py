@@ -35,6 +35,9 @@ _PACKAGE = Path(__file__).parent.parent
 #: The sub-packages that compiled code is made of.
 _COMPILED = ("kernels", "runtime")
 
+#: Options of Numba, most of them for debugging, which must not slow down later processes.
+_OPTIONS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
+
 
 def enabled() -> bool:
     """Whether compiled code is kept: FASTMLP_CACHE=0 turns it off."""
@@ -49,7 +52,8 @@ def _stamp() -> str:
         for file in sorted((_PACKAGE / folder).rglob("*.py")):
             digest.update(file.read_bytes())
     versions = (numba.__version__, llvmlite.__version__, sys.version, VECTOR_BYTES)
-    digest.update(repr((versions, bool(numba.config.BOUNDSCHECK))).encode())
+    options = [int(getattr(numba.config, name) or 0) for name in _OPTIONS]
+    digest.update(repr((versions, options)).encode())
     return digest.hexdigest()
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
-
 from fastmlp.runtime.cache import KernelCache
-from fastmlp.runtime.numba_internals import c_function
+from fastmlp.runtime.numba_internals import c_function, dispatcher
 
 # Fast-math stays off: what gains from SIMD is written as vectors, in an order of its own, so
 # reassociation has nothing to add. It would undo the compensated steps of `simd.functions` and let
@@ -19,22 +17,22 @@ _INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile what other compiled functions call."""
-    return numba.njit(**_FLAGS, **_INNER)(function)
+    return dispatcher(function, **_FLAGS, **_INNER)
 
 
 def entry(function: Callable[..., Any]) -> Any:
     """Compile what Python calls, without the GIL; the compiled code is kept on disk."""
-    return _kept(numba.njit(nogil=True, **_FLAGS)(function), function)
+    return _kept(dispatcher(function, nogil=True, **_FLAGS), function)
 
 
 def parallel_entry(function: Callable[..., Any]) -> Any:
     """An `entry` whose `prange` loops are shared among the threads of Numba's threading layer."""
-    return _kept(numba.njit(parallel=True, nogil=True, **_FLAGS)(function), function)
+    return _kept(dispatcher(function, parallel=True, nogil=True, **_FLAGS), function)
 
 
-def _kept(dispatcher: Any, function: Callable[..., Any]) -> Any:
-    dispatcher._cache = KernelCache(function)
-    return dispatcher
+def _kept(compiled: Any, function: Callable[..., Any]) -> Any:
+    compiled._cache = KernelCache(function)
+    return compiled
 
 
 def by_address(function: Callable[..., Any], signature: Any) -> Any:

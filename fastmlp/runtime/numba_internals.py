@@ -5,6 +5,7 @@
 - global_compiler_lock: held while anything is compiled
 - rtsys: the functions that compiled code calls
 - WarningsFixer: where type inference takes the warnings of the whole process
+- config: its DISABLE_JIT, which decorators look up, and reload_config
 - parallel: whether a threading layer has been started, and of how many threads
 """
 
@@ -34,6 +35,7 @@ __all__ = [
     "can_be_kept",
     "compiler_lock",
     "compiling",
+    "dispatcher",
     "layer_is_started",
     "most_threads",
     "prepare_to_load",
@@ -113,13 +115,35 @@ def can_be_kept(result: Any) -> bool:
 
 
 @contextmanager
+def _in_spite_of_disable_jit() -> Iterator[None]:
+    """Hold the compiler, and have decorators compile.
+
+    Users set NUMBA_DISABLE_JIT to debug functions of their own, which stay interpreted. Kernels are
+    LLVM's instructions in part, so no interpreter can run them.
+    """
+    with compiler_lock:
+        numba.config.reload_config()  # or the compiler would, and undo the next line
+        disabled, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 0
+        try:
+            yield
+        finally:
+            numba.config.DISABLE_JIT = disabled
+
+
+def dispatcher(function: Callable[..., Any], **flags: Any) -> Any:
+    """What numba.njit makes of a function."""
+    with _in_spite_of_disable_jit():
+        return numba.njit(**flags)(function)
+
+
+@contextmanager
 def compiling() -> Iterator[None]:
     """Hold the compiler; the warnings of other threads stay where they are.
 
     Where it infers types, Numba has the warnings of the whole process go to a list of its own. Not
     here: that of an interrupted fit would get lost.
     """
-    with compiler_lock:
+    with _in_spite_of_disable_jit():
         catch_warnings = WarningsFixer.catch_warnings
         WarningsFixer.catch_warnings = lambda *_, **__: nullcontext()
         try:
@@ -134,5 +158,6 @@ def c_function(
     """Compile a function that C can call; the result has an `address` and must be kept."""
     compiled: Any = CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, flags)
     compiled._cache = cache
-    compiled.compile()
+    with compiling():
+        compiled.compile()
     return compiled

@@ -39,7 +39,8 @@ class Weights:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype that a network with these weights works in."""
-        return FLOAT32 if self.coefs[0].dtype == FLOAT32 else FLOAT64
+        # Whatever the order of their bytes, which joblib changes when it loads them.
+        return FLOAT32 if self.coefs[0].dtype.newbyteorder("=") == FLOAT32 else FLOAT64
 
     def session(
         self, activation: str, n_threads: int | None, dtype: np.dtype[Any], *, sparse: bool

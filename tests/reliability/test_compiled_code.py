@@ -49,6 +49,15 @@ def fit(dtype="float64"):
     )
 
 
+def fit_in_threads():
+    """Have so much to do that threads are used."""
+    model = MLPBinaryClassifier((300,), max_iter=1, n_threads=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        X = np.random.RandomState(0).randn(3000, 50)
+        model.fit(X, X[:, 0] > 0)
+
+
 def shuffle():
     """Use the smallest function whose compiled code is kept."""
     from fastmlp.training.loop import shuffle
@@ -204,6 +213,56 @@ def test_read_only_site_packages_and_no_home(tmp_path):
     _, n_warnings, how = output.split()
     assert (n_warnings, how) == ("1", "compiled")
     assert not list(place.rglob("*.bin"))
+
+
+def test_numba_disable_jit_leaves_fastmlp_alone(filled):
+    folder, (bits, *_) = filled
+    environment = {"NUMBA_CACHE_DIR": str(folder), "NUMBA_DISABLE_JIT": "1"}
+    assert run(fit, environment=environment).split() == [bits, "0", "loaded"]
+
+
+#: What people set who debug or profile functions of their own.
+OPTIONS = [
+    "NUMBA_ALWAYS_WARN_UNINIT_VAR=1",
+    "NUMBA_BOUNDSCHECK=1",
+    "NUMBA_CAPTURED_ERRORS=old_style",
+    "NUMBA_DEBUGINFO=1",
+    "NUMBA_DEBUG_CACHE=1",
+    "NUMBA_DEVELOPER_MODE=1",
+    "NUMBA_DISABLE_INTEL_SVML=1",
+    "NUMBA_DISABLE_JIT=1",
+    "NUMBA_ENABLE_AVX=0",
+    "NUMBA_ENABLE_CUDASIM=1",
+    "NUMBA_EXTEND_VARIABLE_LIFETIMES=1",
+    "NUMBA_FULL_TRACEBACKS=1",
+    "NUMBA_LOOP_VECTORIZE=0",
+    "NUMBA_OPT=0",
+    "NUMBA_SLP_VECTORIZE=1",
+    "NUMBA_WARNINGS=1",
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_numba_change_no_result(filled, tmp_path, option):
+    name, value = option.split("=")
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), name: value}
+    bits, _, how = run(fit, environment=environment, timeout=600).split()
+    assert (bits, how) == (filled[1][0], "compiled")
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("NUMBA_NUM_THREADS=0", "Number of threads specified must be > 0"),
+        ("NUMBA_THREADING_LAYER=nonsense", "threading layer requested 'nonsense' is unknown"),
+    ],
+)
+def test_an_option_that_numba_refuses_is_named(filled, option, complaint):
+    name, value = option.split("=")
+    environment = {"NUMBA_CACHE_DIR": str(filled[0]), "NUMBA_NUM_THREADS": "2", name: value}
+    with pytest.raises(AssertionError, match=complaint):
+        run(fit_in_threads, environment=environment)
 
 
 def test_the_cache_can_be_turned_off(tmp_path):

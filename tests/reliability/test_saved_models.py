@@ -3,6 +3,8 @@
 import copy
 import io
 import pickle
+import sys
+import time
 
 import joblib
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 from data import assert_same_parameters, quietly, two_classes
 
 import fastmlp
-import fastmlp.export.saving
 from fastmlp import MLPBinaryClassifier
+from fastmlp.estimators.fitting import FITTED
 
 X, Y = two_classes()
 LABELS = np.array(["no", "yes"])[Y]
@@ -71,6 +73,200 @@ def test_edited_weights_are_kept():
     assert np.isnan(by_pickle(model).coefs_[0][0, 0])
 
 
+# --- What changes its form while it is saved ------------------------------------------------------
+
+# joblib.load turns every array to the machine's order of bytes.
+OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
+
+
+@pytest.mark.parametrize("kind", ["i4", "u2", "f4", "f8"])
+@pytest.mark.parametrize("way", [by_pickle, by_joblib])
+def test_labels_of_the_other_byte_order(kind, way):
+    labels = Y.astype(f"{OTHER_ORDER}{kind}")
+    model = quietly(MLPBinaryClassifier((4,), max_iter=2, random_state=0).fit, X, labels)
+    stepwise = MLPBinaryClassifier((4,), random_state=0)
+    stepwise.partial_fit(X, labels, classes=np.unique(labels))
+    for each in (model, stepwise):
+        assert each.classes_.dtype == each.predict(X).dtype == np.dtype(kind)
+        assert_the_same(way(each), each)
+    assert way(stepwise).partial_fit(X, labels).t_ == 120
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "g"])
+@pytest.mark.parametrize("way", [by_pickle, by_joblib, copy.deepcopy])
+def test_weights_of_other_forms(kind, way):
+    """Users may set them; the same network is loaded, in the dtype that it had."""
+    model = copy.deepcopy(MODELS[1])
+    dtype = np.dtype(kind).newbyteorder("S")
+    model.coefs_ = [array.astype(dtype) for array in model.coefs_]
+    model.intercepts_ = [array.astype(dtype) for array in model.intercepts_]
+    loaded, expected = way(model), model.predict_proba(X)
+    assert loaded.predict_proba(X).dtype == ("f4" if kind == "f4" else "f8")
+    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+
+
+class Forgetful(dict):
+    """A cache: what it holds is not saved."""
+
+    def __reduce__(self):
+        return Forgetful, ()
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def containing_itself(value):
+    value["me"] = [value]
+    return value
+
+
+def shared(depth):
+    """A little tree of lists that looks like 2^depth of them."""
+    value = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def array_of_itself():
+    array = np.empty(1, dtype=object)
+    array[0] = [array]
+    return array
+
+
+PADDED = np.dtype([("flag", "?"), ("weight", f"{OTHER_ORDER}f8")], align=True)
+ATTRIBUTES = {
+    "numbers of the other byte order": lambda: np.arange(9, dtype=f"{OTHER_ORDER}i8"),
+    "text of the other byte order": lambda: np.array(["a", "b"], dtype=f"{OTHER_ORDER}U3"),
+    "records": lambda: np.zeros(3, dtype=[("a", f"{OTHER_ORDER}f4"), ("b", f"{OTHER_ORDER}i2")]),
+    "records with gaps": lambda: np.empty(99, dtype=PADDED)[::3],
+    "long floats": lambda: np.arange(9, dtype="g"),
+    "dates": lambda: np.array(["2026-01-01"], dtype="M8[D]"),
+    "strings of any length": lambda: np.array(["a", 99 * "b"], dtype=np.dtypes.StringDType()),
+    "objects": lambda: np.array([None, "a", {1}], dtype=object),
+    "masked": lambda: np.ma.masked_array([1.0, 2.0], mask=[True, False]),
+    "no number": lambda: np.zeros((0, 3)),
+    "one number": lambda: np.float32(1.5),
+    "a set": lambda: set("fastmlp"),
+    "a mapping": lambda: {2: "b", "a": 1, (3, None): 0.5, 10**5000: {}},
+    "a large number": lambda: 10**5000,
+    "a list in itself": lambda: containing_itself({}),
+    "an array in itself": array_of_itself,
+    "very deep": lambda: nested(300),
+    "shared parts": lambda: shared(60),
+    "a cache": lambda: Forgetful(a=1),
+    "a class": lambda: Forgetful,
+}
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_of_the_user(name):
+    """Whatever is kept on an estimator does not get in the way of saving it."""
+    model = copy.deepcopy(MODELS[1])
+    model.note = ATTRIBUTES[name]()
+    for protocol in (2, pickle.HIGHEST_PROTOCOL):
+        assert_the_same(by_pickle(model, protocol), model)
+    if name != "very deep":  # for joblib itself and deepcopy
+        assert_the_same(by_joblib(model), model)
+        assert_the_same(copy.deepcopy(model), model)
+    assert type(by_pickle(model).note) is type(model.note)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_parameters_of_any_kind(name):
+    """No parameter is looked at before fit, so any may be saved until then."""
+    model = MLPBinaryClassifier(ATTRIBUTES[name]())
+    assert type(by_pickle(model).hidden_layer_sizes) is type(model.hidden_layer_sizes)
+
+
+def test_an_estimator_that_holds_itself():
+    model = copy.deepcopy(MODELS[1])
+    model.me, model.parts = model, {"best": [model]}
+    for loaded in (by_pickle(model), by_joblib(model), copy.deepcopy(model)):
+        assert loaded.me is loaded.parts["best"][0] is loaded
+        assert_the_same(loaded, model)
+
+
+def test_tables_of_the_user():
+    pd = pytest.importorskip("pandas")
+    model = copy.deepcopy(MODELS[1])
+    model.note = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"]})
+    model.coefs_ = [pd.DataFrame(array) for array in model.coefs_]
+    for loaded in (by_pickle(model), by_joblib(model), copy.deepcopy(model)):
+        assert vars(loaded).keys() == vars(model).keys()
+        np.testing.assert_array_equal(loaded.predict_proba(X), MODELS[1].predict_proba(X))
+
+
+class WithLogger(MLPBinaryClassifier):
+    """Leaves out what cannot be saved, and makes it anew."""
+
+    def fit(self, X, y):
+        self.log = print
+        self.threshold_ = 0.3
+        return super().fit(X, y)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        del state["log"]
+        return {**state, "format": 2}
+
+    def __setstate__(self, state):
+        assert state.pop("format") == 2
+        super().__setstate__({"added_later": None, **state})
+        self.log = print
+
+
+def test_a_subclass_may_save_less_and_more():
+    model = quietly(WithLogger((4,), max_iter=2, random_state=0).fit, X, Y)
+    for loaded in (by_pickle(model), by_joblib(model), copy.deepcopy(model)):
+        assert vars(loaded).keys() == vars(model).keys() | {"added_later"}
+        assert_same_parameters(loaded, model)
+        assert (loaded.log, loaded.threshold_) == (print, 0.3)
+
+
+def test_the_weights_of_a_subclass_are_checked_too():
+    model = quietly(WithLogger((4,), max_iter=2, random_state=0).fit, X, Y)
+    state = model.__getstate__()
+    state["intercepts_"][0][0] += 1
+    with pytest.raises(ValueError, match="checksum"):
+        WithLogger().__setstate__(state)
+
+
+def test_a_long_history_is_saved_and_checked_quickly():
+    model = copy.deepcopy(MODELS[1])
+    model.loss_curve_ = np.random.RandomState(0).rand(1_000_000).tolist()
+    start = time.process_time()
+    state = model.__getstate__()
+    assert time.process_time() - start < 0.5
+    state["loss_curve_"][500_000] += 1e-9
+    with pytest.raises(ValueError, match="checksum"):
+        load(state)
+
+
+def test_a_copy_does_not_grow_with_its_original():
+    model = copy.deepcopy(MODELS[1])
+    state, shallow, deep = model.__getstate__(), copy.copy(model), copy.deepcopy(model)
+    model.partial_fit(X, LABELS)
+    assert len(model.loss_curve_) == 2
+    for each in (state["loss_curve_"], shallow.loss_curve_, deep.loss_curve_):
+        assert len(each) == 1
+    load(state)
+
+
+def test_the_attributes_that_are_checked_are_all_that_training_leaves():
+    names = {*FITTED, *MLPBinaryClassifier().get_params()}
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    left = set(vars(quietly(MLPBinaryClassifier((4,), max_iter=2).fit, frame, Y)))
+    assert left == names
+    for model in MODELS:
+        assert set(vars(model)) <= names
+
+
 def test_memory_maps(tmp_path):
     joblib.dump(MODELS[1], tmp_path / "model")
     assert_the_same(joblib.load(tmp_path / "model", mmap_mode="r"), MODELS[1])
@@ -81,6 +277,13 @@ def changed(model, **attributes):
     state = {**model.__getstate__(), **attributes}
     gone = [name for name, value in attributes.items() if value is None]
     return {name: value for name, value in state.items() if name not in gone}
+
+
+def sealed(state):
+    """What an estimator with these attributes saves."""
+    model = MLPBinaryClassifier()
+    model.__dict__ = dict(state)
+    return model.__getstate__()
 
 
 def load(state):
@@ -185,15 +388,26 @@ def test_loading_runs_nothing_of_the_users(model):
 
     loaded = Recorder(io.BytesIO(pickle.dumps(model))).load()
     assert_the_same(loaded, model)
-    allowed = {"fastmlp.estimators.classifier.MLPBinaryClassifier", "_codecs.encode"}
+    allowed = {"fastmlp.MLPBinaryClassifier", "_codecs.encode"}
     assert all(name in allowed or name.startswith("numpy.") for name in names), names
+
+
+def test_files_name_the_public_class(model):
+    data = pickle.dumps(model, protocol=0)
+    assert b"fastmlp\nMLPBinaryClassifier\n" in data
+    assert b"estimators" not in data
+    # Files of early version 0.1 name the module that it lies in.
+    former = data.replace(
+        b"fastmlp\nMLPBinaryClassifier\n", b"fastmlp.estimators.classifier\nMLPBinaryClassifier\n"
+    )
+    assert_the_same(pickle.loads(former), model)
 
 
 def test_skops_needs_to_trust_the_class_alone(model):
     skops = pytest.importorskip("skops.io")
     data = skops.dumps(model)
     untrusted = set(skops.get_untrusted_types(data=data))
-    assert untrusted <= {"fastmlp.estimators.classifier.MLPBinaryClassifier"}
+    assert untrusted <= {"fastmlp.MLPBinaryClassifier"}
     assert_the_same(skops.loads(data, trusted=sorted(untrusted)), model)
 
 
@@ -211,7 +425,7 @@ def test_training_goes_on_from_a_model_of_version_0_1():
         moments.append((arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]))
     state["_training_state"]["moments"] = moments
     old = copy.deepcopy(model)
-    old.__setstate__(fastmlp.export.saving.sealed(state))
+    old.__setstate__(sealed(state))
     new = copy.deepcopy(model)
     for each in (old, new):
         quietly(each.partial_fit, X, LABELS)
@@ -220,6 +434,27 @@ def test_training_goes_on_from_a_model_of_version_0_1():
         old._training_state["moments"], new._training_state["moments"], strict=True
     ):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("order", "total"),
+    [("<", 3065630093), (">", 1368083415), ("turned by joblib", 1368083415)],
+)
+def test_a_checksum_of_early_version_0_1(order, total):
+    """It was a number, over all attributes and the bytes of arrays as they lay."""
+    attributes = {
+        "alpha": 0.5,
+        "hidden_layer_sizes": (3,),
+        "classes_": np.array([0, 1], ">i4" if order == ">" else "<i4"),
+        "coefs_": [np.arange(6.0).reshape(3, 2)],
+        "n_iter_": 2,
+        "note": {"b": 1, "a": None},
+    }
+    state = {**attributes, "_fastmlp_version": "0.1.0", "_checksum": total}
+    load(state)
+    for damage in ({"alpha": 0.25}, {"n_iter_": 3}, {"note": {}}, {"classes_": np.arange(2.0)}):
+        with pytest.raises(ValueError, match="checksum"):
+            load({**state, **damage})
 
 
 #: States that another program could write, with a checksum that is right.
@@ -257,7 +492,7 @@ def test_a_crafted_state_ends_in_an_error_at_worst(name):
     model = copy.deepcopy(MODELS[1])
     state = copy.deepcopy(vars(model))
     CRAFTED[name](state)
-    model.__setstate__(fastmlp.export.saving.sealed(state))
+    model.__setstate__(sealed(state))
     for use in (lambda: model.predict_proba(X), lambda: model.partial_fit(X, LABELS)):
         try:
             quietly(use)
