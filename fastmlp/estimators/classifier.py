@@ -19,6 +19,10 @@ from fastmlp.export.saving import opened, sealed
 
 Array = NDArray[Any]
 
+#: Around every method that computes. Numbers that overflow or underflow in NumPy on the way to a
+#: result are as little an error as in kernels, whatever np.seterr or a filter of warnings says.
+_as_in_kernels = np.errstate(all="ignore")
+
 
 def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
     """Say whether partial_fit exists."""
@@ -114,6 +118,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         super().__setstate__(opened(state))
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @_as_in_kernels
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
@@ -149,6 +154,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         return self
 
     @available_if(_solver_is_stochastic)
+    @_as_in_kernels
     def partial_fit(
         self,
         X: Any,
@@ -191,6 +197,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         fitting.partial_fit(self, X, y, sample_weight, classes)
         return self
 
+    @_as_in_kernels
     def predict(self, X: Any) -> Array:
         """Predict labels: the last of `classes_` where its probability is above one half.
 
@@ -210,6 +217,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             return np.repeat(classes, len(is_last))
         return classes[is_last.astype(np.intp)]
 
+    @_as_in_kernels
     def predict_proba(self, X: Any) -> Array:
         """Predict the probabilities of both classes.
 
@@ -231,6 +239,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         engine, rows = inference(self, X)
         return without_nan(engine.probabilities(rows))
 
+    @_as_in_kernels
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
 
@@ -254,6 +263,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         """
         return log_probabilities(self.decision_function(X))
 
+    @_as_in_kernels
     def decision_function(self, X: Any) -> Array:
         """Compute the logit z of the last of `classes_`, whose probability is 1 / (1 + exp(−z)).
 

@@ -42,12 +42,10 @@ class Data:
         """Σ weights."""
         return self.rows.n_samples if self.weight is None else float(self.weight.sum())
 
-    @np.errstate(under="ignore")
     def scaled(self, alpha: float) -> float:
         """The strength of the L2 term beside these weights."""
         return float(np.ldexp(alpha, -self.exponent))
 
-    @np.errstate(under="ignore")
     def weights_of_batches(self, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Σ weights of each minibatch, which begin at these positions of the order."""
         if self.weight is None:
@@ -62,7 +60,6 @@ class Data:
         return int(entries.sum())
 
 
-@np.errstate(under="ignore")
 def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -> Data:
     """Rows to train on.
 

@@ -229,8 +229,7 @@ class Session:
         first = 0
         for matrix, copy in zip(coefs, self._layout.copies, strict=True):
             flat = matrix.reshape(len(matrix), -1)
-            with np.errstate(all="ignore"):
-                squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
+            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
             self._squares[first : first + len(flat)] = squares
             first += len(flat)
             if copy is not None:
@@ -299,9 +298,8 @@ class Session:
         self._training.begin_epoch(order, rates=rates, scales=scales, losses=losses)
         self._train(self._training, used, sizes, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
-        with np.errstate(all="ignore"):
-            sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * scales * sizes
-            return float(sums.sum() / max(1, sizes[used].sum()))
+        sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * scales * sizes
+        return float(sums.sum() / max(1, sizes[used].sum()))
 
     def _train(
         self, training: Minibatches, batches: np.ndarray, sizes: np.ndarray, n_rows: int
@@ -361,13 +359,12 @@ class Session:
         call = self._new_call(whole, whole.plan.n_threads, batches, n)
         call.run(stoppable=3 * n * network.multiply_adds > plans.LONG_SECONDS * plans.SLOW)
         self._settle()
-        with np.errstate(all="ignore"):
-            total = data.total_weight
-            coefs, intercepts = self._layout.unpack(self._gradients)
-            weights, _ = self._layout.unpack(self._parameters)
-            coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
-            intercepts = [g / total for g in intercepts]
-            loss = (losses[:, 0].sum() + 0.5 * alpha * losses[0, 1]) / total
+        total = data.total_weight
+        coefs, intercepts = self._layout.unpack(self._gradients)
+        weights, _ = self._layout.unpack(self._parameters)
+        coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
+        intercepts = [g / total for g in intercepts]
+        loss = (losses[:, 0].sum() + 0.5 * alpha * losses[0, 1]) / total
         return float(loss), (coefs, intercepts)
 
     # -- inference ---------------------------------------------------------------------------------
