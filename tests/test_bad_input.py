@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import scipy.sparse
-from data import laid_out, quietly, two_classes
+from data import assert_same_parameters, laid_out, quietly, two_classes
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -338,6 +338,20 @@ def test_weights_outside_float32_are_as_good_as_any(exponent):
     assert model.loss_curve_ == expected.loss_curve_
     for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ratio"), [("float32", 1e-40), ("float32", 1e-60), ("float64", 1e-310)]
+)
+def test_a_weight_that_is_nothing_beside_the_largest_counts_as_0(dtype, ratio):
+    # 1 / Σ weights of its minibatch would be infinite.
+    weight = np.where(np.arange(60) % 2, 1e5, ratio * 1e5)
+    settings = {"batch_size": 1, "alpha": 0.0, "dtype": dtype, "max_iter": 3, "random_state": 0}
+    expected, model = (
+        quietly(MLPBinaryClassifier(**settings).fit, X, Y, sample_weight=each)
+        for each in (np.where(weight > 1, weight, 0), weight)
+    )
+    assert_same_parameters(model, expected)
 
 
 def test_weights_of_the_rows_held_out():

@@ -130,7 +130,8 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         y : array-like of shape (n_samples,)
             The labels: any two, or one.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative. A minibatch whose weights are all 0 is left out.
+            Weights of the rows, not negative. A minibatch whose weights are all 0 is left out. One
+            below the smallest number of the dtype times the largest weight counts as 0.
 
         Returns
         -------

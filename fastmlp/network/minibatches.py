@@ -64,7 +64,8 @@ def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -
     """Rows to train on.
 
     Weights and alpha times a power of two train the same network to the last bit. So the largest
-    weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
+    weight is brought near 1: none overflows in float32. One that is too small beside it for the
+    network's dtype counts as 0, so that 1 / Σ weights does not overflow either.
 
     Raises
     ------
@@ -78,6 +79,8 @@ def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -
     if sample_weight is not None:
         exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
         sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
+        # The reciprocal of a smaller one is infinite.
+        sample_weight[sample_weight < np.finfo(rows.values.dtype).tiny] = 0
     return Data(rows, targets, sample_weight, exponent)
 
 
