@@ -25,7 +25,7 @@ TABLES = {
     "subnormal": X * 1e-310,
     "float32 subnormal": (X * 1e-40).astype(np.float32),
     "column-major": np.asfortranarray(X * 10.0 ** (SPAN / 10)),
-    "sparse": scipy.sparse.csr_array(X * 10.0**-abs(SPAN)),
+    "sparse": scipy.sparse.csr_array(X * 10.0 ** -abs(SPAN)),
     "longdouble": X * np.longdouble("1e-320"),
 }
 WEIGHTS = {

@@ -147,9 +147,11 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` or `max_fun` is reached first.
+            If `max_iter` or `max_fun` is reached first. Where a filter makes an error of it, the
+            estimator is fitted when it is raised.
         UserWarning
-            If `batch_size` is larger than the number of rows, or training is interrupted.
+            If training is interrupted, likewise; and before training, if `batch_size` is larger
+            than the number of rows.
         """
         fitting.fit(self, X, y, sample_weight)
         return self

@@ -1,11 +1,14 @@
 """A call to fit or partial_fit: from what the user gives to the attributes of a fitted estimator.
 
 It goes through four steps: check the input, find the weights to start with, train, and take on what
-came of it. The estimator's attributes change in the last step alone.
+came of it. The estimator's attributes change in the last step alone. A warning about the model, for
+one that training has not converged, comes after it: a filter may make an error of it, and the
+estimator is fitted even so.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +58,8 @@ def fit(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -
     """Train an estimator; with warm_start, from the weights that it has."""
     with nothing_lost(estimator):
         earlier = _fitted(estimator) if estimator.warm_start else {}
-        _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
+        warning = _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
+    _say(warning)
 
 
 def partial_fit(
@@ -68,7 +72,14 @@ def partial_fit(
     """Train an estimator for one epoch, from where the last call left it."""
     with nothing_lost(estimator):
         known = check_classes(vars(estimator).get("classes_"), classes)
-        _train(estimator, (X, y, sample_weight), _fitted(estimator), known, one_epoch=True)
+        given, earlier = (X, y, sample_weight), _fitted(estimator)
+        warning = _train(estimator, given, earlier, known, one_epoch=True)
+    _say(warning)
+
+
+def _say(warning: Warning | None) -> None:
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
@@ -83,8 +94,8 @@ def _train(
     known_classes: Array | None,
     *,
     one_epoch: bool = False,
-) -> None:
-    """Go through the four steps.
+) -> Warning | None:
+    """Go through the four steps, and return what there is to say about the model.
 
     Parameters
     ----------
@@ -118,6 +129,7 @@ def _train(
             dtype = FLOAT64
     result, learned = trained
     _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned})
+    return result.warning
 
 
 def _start(
