@@ -80,6 +80,7 @@ BAD_PARAMETERS = [
     ("weight_init", "zeros"),
     ("n_threads", 0),
     ("n_threads", 1.0),
+    ("n_threads", -1.0),
 ]
 
 

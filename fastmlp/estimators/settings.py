@@ -144,9 +144,11 @@ class MLPParameters:
     )
     n_threads: int | None = parameter(
         None,
-        [None, _COUNT],
-        "The most threads to use; None is numba's number of threads. The number changes no result.",
+        [None, _COUNT, Interval(Integral, None, -1, closed="right")],
+        "The most threads to use. None and -1 are numba's number of threads, -2 is one less, and "
+        "so on. The number changes no result.",
         group="machine",
+        type_text="int or None",
     )
 
 
