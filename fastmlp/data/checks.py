@@ -107,7 +107,7 @@ def check_training_data(
         If X is not a finite table of numbers, if y does not hold one or two classes, if the weights
         are negative, not finite or all 0, or if the lengths differ.
     TypeError
-        If y mixes labels that have no order, as strings and None.
+        If y mixes labels that have no order, as strings and None, or holds bytes.
     """
     check_sparse_structure(X)
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **CHECKS_OF_X)
