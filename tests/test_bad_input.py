@@ -43,6 +43,7 @@ BAD_PARAMETERS = [
     ("hidden_layer_sizes", 2.5),
     ("hidden_layer_sizes", None),
     ("hidden_layer_sizes", "100"),
+    ("hidden_layer_sizes", b"100"),
     ("activation", "gelu"),
     ("activation", None),
     ("solver", "newton"),
@@ -110,7 +111,14 @@ def test_hidden_layers_must_be_positive(sizes):
         MLPBinaryClassifier(sizes).fit(X, Y)
 
 
-@pytest.mark.parametrize("sizes", [(3.0,), ("3",), (None,), [[3]], (True,), np.array([2.5])])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (3.0,), ("3",), (None,), [[3]], (True,), True, np.array([2.5]), np.array(3.0), [[]],
+        [3, [2]], [np.array([3])], np.array([[3], [2]]), np.array(["3"]),
+    ],
+    ids=repr,
+)  # fmt: skip
 @pytest.mark.usefixtures("no_training")
 def test_hidden_layers_must_be_integers(sizes):
     with pytest.raises(ValueError, match="hidden_layer_sizes must be an int or a sequence of ints"):

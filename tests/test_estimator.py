@@ -505,8 +505,13 @@ def test_any_layout_gives_the_same_model(layout, solver):
 
 
 @pytest.mark.parametrize(
-    "sizes", [5, np.int64(5), [5], (5,), np.array([5]), np.array(5), range(5, 6)]
-)
+    "sizes",
+    [
+        5, np.int64(5), [5], (5,), np.array([5]), np.array(5), range(5, 6), [np.array(5)], {5},
+        np.array([5], dtype=object), np.uint8(5),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_forms_of_hidden_layer_sizes(sizes):
     X, y = two_classes()
     model = quietly(MLPBinaryClassifier(sizes, max_iter=1).fit, X, y)

@@ -160,7 +160,7 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     ValueError
         If an entry is not a positive integer.
     """
-    entries = [sizes] if np.ndim(sizes) == 0 else list(sizes)
+    entries = list(sizes) if np.iterable(sizes) else [sizes]
     entries = [
         entry.item() if isinstance(entry, np.ndarray) and entry.ndim == 0 else entry
         for entry in entries
