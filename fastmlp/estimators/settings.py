@@ -127,13 +127,18 @@ class MLPParameters:
     max_fun: int = parameter(
         15000, _COUNT, "The most evaluations of the loss by L-BFGS.", group="stopping"
     )
-    dtype: str = parameter(
+    dtype: Any = parameter(
         "auto",
-        one_of("auto", "float32", "float64"),
+        [
+            one_of("auto", "float32", "float64"),
+            Options(type, {np.float32, np.float64, float}),
+            Options(np.dtype, {FLOAT32, FLOAT64}),
+        ],
         'The floating-point format of the weights and of all work. "auto" is float32 for a float32 '
         'X and float64 for any other. L-BFGS always works in float64, and with "auto" its weights '
         "stay float64.",
         group="machine",
+        type_text='"auto", "float32", "float64" or the NumPy dtype',
     )
     weight_init: str = parameter(
         "glorot_uniform",
@@ -228,6 +233,9 @@ class Settings:
     def of(cls, parameters: MLPParameters) -> Self:
         """Read the parameters of an estimator.
 
+        Numbers become Python's own: with one of NumPy's float32, the next sum would be rounded to
+        float32 as well.
+
         Raises
         ------
         ValueError
@@ -238,28 +246,28 @@ class Settings:
             hidden=check_hidden_layer_sizes(p.hidden_layer_sizes),
             activation=p.activation,
             weight_init=p.weight_init,
-            dtype=None if p.dtype == "auto" else np.dtype(p.dtype),
-            n_threads=p.n_threads,
+            dtype=None if isinstance(p.dtype, str) and p.dtype == "auto" else np.dtype(p.dtype),
+            n_threads=None if p.n_threads is None else int(p.n_threads),
             solver=p.solver,
             optimizer=Optimizer(
                 solver=p.solver,
-                momentum=p.momentum,
+                momentum=float(p.momentum),
                 nesterov=bool(p.nesterovs_momentum),
-                beta_1=p.beta_1,
-                beta_2=p.beta_2,
-                epsilon=p.epsilon,
+                beta_1=float(p.beta_1),
+                beta_2=float(p.beta_2),
+                epsilon=float(p.epsilon),
             ),
-            schedule=(p.learning_rate, p.learning_rate_init, p.power_t),
-            alpha=p.alpha,
+            schedule=(p.learning_rate, float(p.learning_rate_init), float(p.power_t)),
+            alpha=float(p.alpha),
             batch_size=None if isinstance(p.batch_size, str) else int(p.batch_size),
             shuffle=p.shuffle,
             random_state=p.random_state,
-            max_iter=p.max_iter,
-            max_fun=p.max_fun,
-            tol=p.tol,
+            max_iter=int(p.max_iter),
+            max_fun=int(p.max_fun),
+            tol=float(p.tol),
             n_iter_no_change=p.n_iter_no_change,
             early_stopping=p.early_stopping,
-            validation_fraction=p.validation_fraction,
+            validation_fraction=float(p.validation_fraction),
             verbose=bool(p.verbose),
         )
 
