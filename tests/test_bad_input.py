@@ -377,6 +377,66 @@ def test_weights_of_the_rows_held_out():
         MLPBinaryClassifier(early_stopping=True).fit(X, Y, sample_weight=weight)
 
 
+# --- Divergence -----------------------------------------------------------------------------------
+
+ADVICE = {"alpha", "sample_weight", "learning_rate_init", "coefs_", "Scale X"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight", "scale", "expected"),
+    [
+        ({"alpha": 1e100}, None, 1, {"alpha"}),
+        ({"alpha": 1e10, "max_iter": 100}, None, 1, {"alpha"}),
+        ({}, 1e-100, 1, {"alpha", "sample_weight"}),
+        ({"alpha": 1e100}, 1.0, 1, {"alpha", "sample_weight"}),
+        ({"learning_rate_init": 1e100}, None, 1, {"learning_rate_init"}),
+        ({"solver": "adam", "learning_rate_init": 1e200}, None, 1, {"learning_rate_init"}),
+        ({}, None, 1e100, {"Scale X"}),
+        ({}, 1.0, -1e100, {"Scale X"}),
+        ({"alpha": 1e100}, None, 1e100, {"alpha", "Scale X"}),
+        (
+            {"learning_rate_init": 0.9, "max_iter": 1000},
+            None,
+            300,
+            {"learning_rate_init", "Scale X"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("layout", ["C", "csr"])
+def test_what_made_training_diverge_is_named(settings, weight, scale, expected, layout):
+    model = MLPBinaryClassifier((4,), "identity", solver="sgd", max_iter=20, random_state=0)
+    model.set_params(n_iter_no_change=np.inf, **settings)
+    weight = None if weight is None else np.full(60, weight)
+    with pytest.raises(
+        ValueError, match=r"non-finite parameter weights: training diverged\. "
+    ) as e:
+        quietly(model.fit, laid_out(scale * abs(X), layout), Y, sample_weight=weight)
+    assert {name for name in ADVICE if name in str(e.value)} == expected
+
+
+def test_weights_that_were_edited_to_huge_ones_are_named():
+    model = fitted(solver="sgd")
+    model.coefs_[0][...] = -1e308
+    message = r"diverged\. coefs_ and intercepts_, which it went on from, reach 1e\+308\.$"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_weights_that_were_edited_to_nan_are_named(name, value, solver):
+    model = fitted(solver=solver).set_params(warm_start=True)
+    getattr(model, name)[1][...] = value
+    for method in (model.fit, getattr(model, "partial_fit", model.fit)):
+        with pytest.raises(ValueError, match=rf"{name}\[1\] contains NaN or infinity\.$"):
+            quietly(method, X, Y)
+    if np.isnan(value):
+        for predict in (model.predict, model.predict_log_proba, model.decision_function):
+            with pytest.raises(ValueError, match=rf"{name}\[1\] contains NaN or infinity\.$"):
+                predict(X)
+
+
 # --- State ----------------------------------------------------------------------------------------
 
 

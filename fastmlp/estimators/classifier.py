@@ -240,7 +240,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             If X is not as described, or so large that a logit cannot be computed.
         """
         engine, rows = inference(self, X)
-        return without_nan(engine.probabilities(rows))
+        return without_nan(engine.probabilities(rows), engine)
 
     @_as_in_kernels
     def predict_log_proba(self, X: Any) -> Array:
@@ -286,7 +286,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             If X is not as described, or so large that a logit cannot be computed.
         """
         engine, rows = inference(self, X)
-        return without_nan(engine.logits(rows))
+        return without_nan(engine.logits(rows), engine)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

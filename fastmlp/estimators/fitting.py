@@ -21,12 +21,13 @@ from sklearn.utils import check_random_state
 from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
 from fastmlp.data.labels import check_classes, check_labels, encode
 from fastmlp.data.rows import as_rows
+from fastmlp.estimators.divergence import why_diverged
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import train_by_epochs, train_by_lbfgs
 from fastmlp.network.session import Session
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
-from fastmlp.training.weights import FLOAT64, Weights, check_parameters
+from fastmlp.training.weights import FLOAT64, Weights, check_finite, check_parameters
 
 Array = NDArray[Any]
 
@@ -128,7 +129,15 @@ def _train(
         if settings.dtype is None:
             dtype = FLOAT64
     result, learned = trained
-    _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned})
+    model = _model(result, dtype)
+    if not all_finite((model["coefs_"], model["intercepts_"])):
+        start = earlier.get("coefs_", []), earlier.get("intercepts_", [])
+        check_finite(*start)
+        raise ValueError(
+            "Solver produced non-finite parameter weights: training diverged. "
+            + why_diverged(settings, data, [*start[0], *start[1]])
+        )
+    _take_on(estimator, {"classes_": classes, **model, **learned})
     return result.warning
 
 
@@ -180,21 +189,10 @@ def _new_weights(settings: Settings, X: Any, rng: np.random.RandomState) -> Weig
 
 
 def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Gather the attributes that training by any solver leaves.
-
-    Raises
-    ------
-    ValueError
-        If a weight is not finite.
-    """
+    """Gather the attributes that training by any solver leaves."""
     coefs, intercepts = (
         [array.astype(dtype, copy=False) for array in arrays] for arrays in result.parameters
     )
-    if not all_finite((coefs, intercepts)):
-        raise ValueError(
-            "Solver produced non-finite parameter weights: training diverged. Scale X, or "
-            "lower learning_rate_init."
-        )
     return {
         "coefs_": coefs,
         "intercepts_": intercepts,

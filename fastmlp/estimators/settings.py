@@ -17,6 +17,8 @@ from fastmlp.training.weights import FLOAT32, FLOAT64
 #: Solvers that go through the rows in epochs of minibatches.
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
+_AUTO_BATCH_SIZE = 200
+
 _COUNT = Interval(Integral, 1, None, closed="left")
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -275,6 +277,17 @@ class Settings:
     def by_epochs(self) -> bool:
         """Whether the solver goes through the rows in epochs of minibatches."""
         return self.solver in STOCHASTIC_SOLVERS
+
+    @property
+    def learning_rate_init(self) -> float:
+        """The learning rate of the first epoch."""
+        return self.schedule[1]
+
+    def minibatch_rows(self, n_samples: int) -> int:
+        """Say how many of the rows to train on a minibatch has; L-BFGS takes all at once."""
+        if not self.by_epochs:
+            return n_samples
+        return min(_AUTO_BATCH_SIZE if self.batch_size is None else self.batch_size, n_samples)
 
     def first_dtype(self, dtype_of_x: np.dtype[Any]) -> np.dtype[Any]:
         """Say which dtype new weights have."""
