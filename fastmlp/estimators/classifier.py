@@ -60,7 +60,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         The lowest loss of an epoch; None with early stopping. Not set by L-BFGS.
     loss_curve_ : list of float
         The loss of each epoch, each minibatch taken before its update. Warm starts and
-        `partial_fit` add to it. Not set by L-BFGS.
+        `partial_fit` add to it. Not set by L-BFGS, and dropped by it in a warm start.
     validation_scores_ : list of float or None
         With early stopping, the accuracy after each epoch on the rows held out. Not set by L-BFGS.
     best_validation_score_ : float or None
@@ -88,6 +88,9 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
     -----
     `coefs_` and `intercepts_` are the model: edit them, and prediction, `partial_fit` and a warm
     start go on from what they hold.
+
+    Sums and products that overflow or underflow are no errors, whatever ``np.seterr`` says: a
+    result that is not finite raises a ValueError with a reason.
 
     If `fit` or `partial_fit` fails, an estimator that was fitted before is as it was. An interrupt
     (Ctrl-C) between or within epochs ends training early, with a warning and the newest weights.
@@ -168,7 +171,8 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         """Train for one epoch, from where the last call left the weights and the optimizer.
 
         A change of `learning_rate`, `learning_rate_init` or `power_t` between calls starts the
-        schedule anew, one of `solver` the optimizer.
+        schedule anew, one of `solver` the optimizer. Other parameters hold from the next call on,
+        but for `hidden_layer_sizes`, a change of which is an error.
 
         Parameters
         ----------
