@@ -113,12 +113,13 @@ def test_a_file_that_cannot_be_read_is_compiled_anew(folder):
     assert call()
 
 
-def test_switched_off(folder, monkeypatch):
+@pytest.mark.parametrize("on", ["1", ""])
+def test_switched_off(folder, monkeypatch, on):
     monkeypatch.setenv("FASTMLP_CACHE", "0")
     assert not call()
     assert not call()
     assert files(folder) == []
-    monkeypatch.setenv("FASTMLP_CACHE", "")  # as if it were not set
+    monkeypatch.setenv("FASTMLP_CACHE", on)
     assert not call()
     assert len(files(folder)) == 1
     monkeypatch.setenv("FASTMLP_CACHE", "0")
