@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import scipy.sparse
-from data import laid_out, quietly, two_classes
+from data import assert_same_parameters, laid_out, quietly, two_classes
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -43,6 +43,7 @@ BAD_PARAMETERS = [
     ("hidden_layer_sizes", 2.5),
     ("hidden_layer_sizes", None),
     ("hidden_layer_sizes", "100"),
+    ("hidden_layer_sizes", b"100"),
     ("activation", "gelu"),
     ("activation", None),
     ("solver", "newton"),
@@ -76,10 +77,14 @@ BAD_PARAMETERS = [
     ("n_iter_no_change", 2.5),
     ("max_fun", 0),
     ("dtype", "float16"),
-    ("dtype", np.float32),
+    ("dtype", np.float16),
+    ("dtype", np.dtype("int32")),
+    ("dtype", int),
+    ("dtype", None),
     ("weight_init", "zeros"),
     ("n_threads", 0),
     ("n_threads", 1.0),
+    ("n_threads", -1.0),
 ]
 
 
@@ -109,7 +114,14 @@ def test_hidden_layers_must_be_positive(sizes):
         MLPBinaryClassifier(sizes).fit(X, Y)
 
 
-@pytest.mark.parametrize("sizes", [(3.0,), ("3",), (None,), [[3]], (True,), np.array([2.5])])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (3.0,), ("3",), (None,), [[3]], (True,), True, np.array([2.5]), np.array(3.0), [[]],
+        [3, [2]], [np.array([3])], np.array([[3], [2]]), np.array(["3"]),
+    ],
+    ids=repr,
+)  # fmt: skip
 @pytest.mark.usefixtures("no_training")
 def test_hidden_layers_must_be_integers(sizes):
     with pytest.raises(ValueError, match="hidden_layer_sizes must be an int or a sequence of ints"):
@@ -247,6 +259,10 @@ def test_y_must_be_binary(bad, kind):
         (np.array([None, *"ab" * 29, "a"], dtype=object), (ValueError, TypeError), "label type|y "),
         (np.array(["a", 1] * 30, dtype=object), TypeError, "y must hold labels that compare"),
         (np.array(["a", None] * 30, dtype=object), TypeError, "y must hold labels that compare"),
+        (np.array([b"a", "a"] * 30, dtype=object), TypeError, "y must hold labels that compare"),
+        (np.array([b"a", b"b"] * 30), TypeError, "labels represented as bytes is not supported"),
+        ([b"a"] * 60, TypeError, "labels represented as bytes is not supported"),
+        (np.array([b"a", b"b"] * 30, dtype=object), TypeError, "labels represented as bytes"),
         (Y + 0j, ValueError, "Complex data not supported"),
         (Y[None, :, None], ValueError, "dim|[yY]"),
         (scipy.sparse.csr_array(Y[:, None]), (ValueError, TypeError), "[sS]parse|[yY]"),
@@ -340,11 +356,85 @@ def test_weights_outside_float32_are_as_good_as_any(exponent):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "ratio"), [("float32", 1e-40), ("float32", 1e-60), ("float64", 1e-310)]
+)
+def test_a_weight_that_is_nothing_beside_the_largest_counts_as_0(dtype, ratio):
+    # 1 / Σ weights of its minibatch would be infinite.
+    weight = np.where(np.arange(60) % 2, 1e5, ratio * 1e5)
+    settings = {"batch_size": 1, "alpha": 0.0, "dtype": dtype, "max_iter": 3, "random_state": 0}
+    expected, model = (
+        quietly(MLPBinaryClassifier(**settings).fit, X, Y, sample_weight=each)
+        for each in (np.where(weight > 1, weight, 0), weight)
+    )
+    assert_same_parameters(model, expected)
+
+
 def test_weights_of_the_rows_held_out():
     weight = np.zeros(60)
     weight[0] = 1
     with pytest.raises(ValueError, match="sample_weight is 0 for all rows that were drawn to"):
         MLPBinaryClassifier(early_stopping=True).fit(X, Y, sample_weight=weight)
+
+
+# --- Divergence -----------------------------------------------------------------------------------
+
+ADVICE = {"alpha", "sample_weight", "learning_rate_init", "coefs_", "Scale X"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight", "scale", "expected"),
+    [
+        ({"alpha": 1e100}, None, 1, {"alpha"}),
+        ({"alpha": 1e10, "max_iter": 100}, None, 1, {"alpha"}),
+        ({}, 1e-100, 1, {"alpha", "sample_weight"}),
+        ({"alpha": 1e100}, 1.0, 1, {"alpha", "sample_weight"}),
+        ({"learning_rate_init": 1e100}, None, 1, {"learning_rate_init"}),
+        ({"solver": "adam", "learning_rate_init": 1e200}, None, 1, {"learning_rate_init"}),
+        ({}, None, 1e100, {"Scale X"}),
+        ({}, 1.0, -1e100, {"Scale X"}),
+        ({"alpha": 1e100}, None, 1e100, {"alpha", "Scale X"}),
+        (
+            {"learning_rate_init": 0.9, "max_iter": 1000},
+            None,
+            300,
+            {"learning_rate_init", "Scale X"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("layout", ["C", "csr"])
+def test_what_made_training_diverge_is_named(settings, weight, scale, expected, layout):
+    model = MLPBinaryClassifier((4,), "identity", solver="sgd", max_iter=20, random_state=0)
+    model.set_params(n_iter_no_change=np.inf, **settings)
+    weight = None if weight is None else np.full(60, weight)
+    with pytest.raises(
+        ValueError, match=r"non-finite parameter weights: training diverged\. "
+    ) as e:
+        quietly(model.fit, laid_out(scale * abs(X), layout), Y, sample_weight=weight)
+    assert {name for name in ADVICE if name in str(e.value)} == expected
+
+
+def test_weights_that_were_edited_to_huge_ones_are_named():
+    model = fitted(solver="sgd")
+    model.coefs_[0][...] = -1e308
+    message = r"diverged\. coefs_ and intercepts_, which it went on from, reach 1e\+308\.$"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_weights_that_were_edited_to_nan_are_named(name, value, solver):
+    model = fitted(solver=solver).set_params(warm_start=True)
+    getattr(model, name)[1][...] = value
+    for method in (model.fit, getattr(model, "partial_fit", model.fit)):
+        with pytest.raises(ValueError, match=rf"{name}\[1\] contains NaN or infinity\.$"):
+            quietly(method, X, Y)
+    if np.isnan(value):
+        for predict in (model.predict, model.predict_log_proba, model.decision_function):
+            with pytest.raises(ValueError, match=rf"{name}\[1\] contains NaN or infinity\.$"):
+                predict(X)
 
 
 # --- State ----------------------------------------------------------------------------------------

@@ -43,9 +43,10 @@ def folder(tmp_path, monkeypatch):
 def call(function=tiny, x=1.5):
     """Compile or load in a fresh dispatcher, as a new process would. Returns whether it loaded."""
     dispatcher = entry(function)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("error")
         assert dispatcher(x) == function(x)
+    assert caught == []
     return sum(dispatcher.stats.cache_hits.values()) == 1
 
 
@@ -112,24 +113,25 @@ def test_a_file_that_cannot_be_read_is_compiled_anew(folder):
     assert call()
 
 
-def test_switched_off(folder, monkeypatch):
+@pytest.mark.parametrize("on", ["1", ""])
+def test_switched_off(folder, monkeypatch, on):
     monkeypatch.setenv("FASTMLP_CACHE", "0")
     assert not call()
     assert not call()
     assert files(folder) == []
-    monkeypatch.setenv("FASTMLP_CACHE", "1")
+    monkeypatch.setenv("FASTMLP_CACHE", on)
     assert not call()
     assert len(files(folder)) == 1
     monkeypatch.setenv("FASTMLP_CACHE", "0")
     assert not call()  # what is there is not read either
 
 
-def warned(function, arguments):
-    """The warnings of calls in one process."""
+def warned(function, arguments, action="default"):
+    """The warnings of calls in one process, for which a filter takes this action."""
     dispatcher = entry(function)
     with warnings.catch_warnings(record=True) as caught:
         warnings.resetwarnings()
-        warnings.simplefilter("default")
+        warnings.simplefilter(action)
         for x in arguments:
             assert dispatcher(x) == function(x)
     return [str(warning.message) for warning in caught]
@@ -141,6 +143,12 @@ def test_a_folder_that_cannot_be_made_gives_one_warning(folder):
     assert "cannot keep compiled code" in message
     assert "NUMBA_CACHE_DIR" in message
     assert folder.read_text() == "a file where the folder should be"
+
+
+def test_nothing_fails_where_warnings_are_errors(folder):
+    folder.parent.joinpath("fastmlp").write_text("a file where the folder should be")
+    (message,) = warned(tiny, [1.5, 2], action="error")
+    assert "cannot keep compiled code" in message
 
 
 def refuse(path, *args):

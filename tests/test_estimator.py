@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import pickle
 import pydoc
 from typing import Self, get_type_hints
 
@@ -10,6 +11,7 @@ import pytest
 from data import assert_same_parameters, laid_out, quietly, two_classes
 from naive import finite_differences, loss_and_gradients
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.neural_network import MLPClassifier
@@ -467,6 +469,50 @@ def test_dtype_forces_the_working_dtype(dtype, dtype_of_x, solver):
     assert model.predict_proba(X).dtype == dtype
 
 
+@pytest.mark.parametrize("form", [np.dtype, lambda name: getattr(np, name)])
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_forms_of_dtype(name, form):
+    X, y = two_classes()
+    model = clone(MLPBinaryClassifier(max_iter=2, random_state=0, dtype=form(name)))
+    model = pickle.loads(pickle.dumps(quietly(model.fit, X, y)))
+    assert model.dtype == form(name)
+    expected = quietly(MLPBinaryClassifier(max_iter=2, random_state=0, dtype=name).fit, X, y)
+    assert_same_parameters(model, expected)
+
+
+def test_pythons_float_is_a_dtype():
+    X, y = two_classes(dtype=np.float32)
+    assert quietly(MLPBinaryClassifier(dtype=float).fit, X, y).coefs_[0].dtype == np.float64
+
+
+NUMBERS = {
+    "alpha": 1e-4, "learning_rate_init": 0.01, "tol": 1e-3, "power_t": 0.3, "momentum": 0.7,
+    "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-8, "validation_fraction": 0.3,
+}  # fmt: skip
+COUNTS = {"max_iter": 12, "n_iter_no_change": 2, "batch_size": 7, "max_fun": 9, "n_threads": 2}
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_numpy_numbers_are_as_good_as_pythons(solver):
+    # NumPy would go on in float32, whatever a number meets.
+    X, y = two_classes(200)
+    settings = {
+        "solver": solver, "learning_rate": "invscaling", "early_stopping": True, "random_state": 0,
+    }  # fmt: skip
+    numpys = {name: np.float32(value) for name, value in NUMBERS.items()}
+    numpys |= {name: np.int8(value) for name, value in COUNTS.items()}
+    pythons = {name: value.item() for name, value in numpys.items()}
+    model, expected = (
+        quietly(MLPBinaryClassifier((5,), **settings, **numbers).fit, X, y)
+        for numbers in (numpys, pythons)
+    )
+    assert_same_parameters(model, expected)
+    assert model.n_iter_ == expected.n_iter_
+    for name in ("n_iter_", "t_", "loss_"):
+        assert type(getattr(model, name)) is type(getattr(expected, name))
+    assert repr(vars(model).get("_training_state")) == repr(vars(expected).get("_training_state"))
+
+
 @pytest.mark.parametrize(
     ("solver", "dtype_of_x", "expected"),
     [
@@ -521,11 +567,12 @@ def test_n_threads_changes_no_result(solver):
             X,
             y,
         )
-        for n in (1, 2, 3)
+        for n in (1, 2, 3, -1, -2)
     ]
-    assert_same_parameters(models[0], models[1])
-    assert_same_parameters(models[0], models[2])
-    np.testing.assert_array_equal(models[0].predict_proba(X), models[2].predict_proba(X))
+    expected = models[0].predict_proba(X)
+    for model in models[1:]:
+        assert_same_parameters(model, models[0])
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 # --- Input and state ------------------------------------------------------------------------------
@@ -546,8 +593,13 @@ def test_any_layout_gives_the_same_model(layout, solver):
 
 
 @pytest.mark.parametrize(
-    "sizes", [5, np.int64(5), [5], (5,), np.array([5]), np.array(5), range(5, 6)]
-)
+    "sizes",
+    [
+        5, np.int64(5), [5], (5,), np.array([5]), np.array(5), range(5, 6), [np.array(5)], {5},
+        np.array([5], dtype=object), np.uint8(5),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_forms_of_hidden_layer_sizes(sizes):
     X, y = two_classes()
     model = quietly(MLPBinaryClassifier(sizes, max_iter=1).fit, X, y)

@@ -134,14 +134,27 @@ def test_failure_once_all_is_taken_on(model, call, error, monkeypatch):
     assert model.loss_curve_ is history
 
 
-def test_a_warning_that_is_an_error(model):
+@pytest.mark.parametrize("call", ["fit", "warm_start"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_warning_that_is_an_error_comes_when_the_model_is_there(solver, call):
     # Warnings are errors in these tests.
-    failing(model, CALLS["fit"], ConvergenceWarning)
+    model, expected = (MLPBinaryClassifier((5,), solver=solver, **SETTINGS) for _ in range(2))
+    for _ in range(2):
+        with pytest.raises(ConvergenceWarning):
+            CALLS[call](model, X, Y)
+        quietly(CALLS[call], expected, X, Y)
+        assert vars(model).keys() == vars(expected).keys()
+        assert_same_parameters(model, expected)
+        assert model.n_iter_ == 5
+
+
+def test_a_warning_that_is_an_error_and_comes_first(model, call):
+    model.set_params(batch_size=1000)
+    failing(model, call, UserWarning)
 
 
 def test_lbfgs(monkeypatch):
     model = quietly(MLPBinaryClassifier((5,), solver="lbfgs", **SETTINGS).fit, X, Y)
-    failing(model, CALLS["warm_start"], ConvergenceWarning)
     wrapped = raises_at(3, MemoryError(), Session.loss_and_gradient)
     monkeypatch.setattr(Session, "loss_and_gradient", wrapped)
     failing(model, CALLS["fit"], MemoryError)
@@ -186,6 +199,16 @@ def test_an_interrupt_between_epochs_keeps_the_newest_weights(early_stopping, mo
     assert (model.n_iter_, len(model.loss_curve_)) == (2, 2)
     assert_same_parameters(model, expected)
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+
+
+def test_an_interrupt_whose_warning_is_an_error(monkeypatch):
+    wrapped = raises_at(3, KeyboardInterrupt(), Session.train_epoch)
+    monkeypatch.setattr(Session, "train_epoch", wrapped)
+    model = MLPBinaryClassifier((5,), **SETTINGS)
+    with pytest.raises(UserWarning, match="interrupted"):
+        model.fit(X, Y)
+    assert (model.n_iter_, len(model.loss_curve_)) == (2, 2)
+    assert np.isfinite(model.predict_proba(X)).all()
 
 
 def test_an_interrupt_of_partial_fit(monkeypatch):

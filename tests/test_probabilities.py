@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
+from fastmlp import MLPBinaryClassifier
 from fastmlp.data.rows import as_rows
 from fastmlp.estimators.probabilities import log_probabilities
 from fastmlp.network.layout import Network
@@ -84,5 +85,8 @@ def test_nan_stays_nan():
 
 
 def test_underflow_is_no_error_where_errors_are_raised():
+    model = MLPBinaryClassifier(())
+    model.coefs_, model.intercepts_, model.n_features_in_ = [np.ones((1, 1))], [np.zeros(1)], 1
     with np.errstate(all="raise"):
-        log_probabilities(LOGITS)
+        found = model.predict_log_proba(LOGITS[:, np.newaxis])
+    np.testing.assert_array_equal(found, log_probabilities(LOGITS))

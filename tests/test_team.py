@@ -38,6 +38,16 @@ def test_number_of_threads():
     assert team.available_threads(5) == 5
 
 
+@pytest.mark.parametrize(("n_threads", "expected"), [(-1, 4), (-2, 3), (-4, 1), (-5, 1), (-100, 1)])
+def test_a_negative_number_counts_from_all_as_joblib_does(n_threads, expected):
+    before = numba.get_num_threads()
+    numba.set_num_threads(4)
+    try:
+        assert team.available_threads(n_threads) == expected
+    finally:
+        numba.set_num_threads(before)
+
+
 @pytest.mark.parametrize("masked", [1, 2, 5])
 def test_numbas_setting_is_followed_and_kept(masked):
     before = numba.get_num_threads()
@@ -77,8 +87,10 @@ def test_workers_of_a_pool_of_processes_have_one_each(monkeypatch):
 
     monkeypatch.setattr(team.process, "current_process", Worker)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    assert team.available_threads(None) == 1
+    assert team.available_threads(None) == team.available_threads(-1) == 1
     assert team.available_threads(3) == 3
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "")
+    assert team.available_threads(None) == 1
     monkeypatch.setenv("NUMBA_NUM_THREADS", str(numba.config.NUMBA_NUM_THREADS))
     assert team.available_threads(None) == numba.get_num_threads()
 

@@ -72,11 +72,18 @@ def test_everything(vector_bytes):
     run(vector_bytes, EVERYTHING)
 
 
-@pytest.mark.parametrize("value", ["8", "0", "128", "wide", ""])
+@pytest.mark.parametrize("value", ["8", "0", "128", "wide", " "])
 def test_no_such_width(value, monkeypatch):
     monkeypatch.setenv("FASTMLP_VECTOR_BYTES", value)
     with pytest.raises(ValueError, match=f"must be 16, 32 or 64, got {value!r}"):
         cpu._register_bytes()
+
+
+def test_an_empty_width_is_none(monkeypatch):
+    monkeypatch.delenv("FASTMLP_VECTOR_BYTES", raising=False)
+    expected = cpu._register_bytes()
+    monkeypatch.setenv("FASTMLP_VECTOR_BYTES", "")
+    assert cpu._register_bytes() == expected
 
 
 @pytest.mark.parametrize(

@@ -32,16 +32,16 @@ def labels_of(y: Array) -> tuple[Array, Array]:
     ValueError
         If y does not hold one or two classes.
     TypeError
-        If its labels have no order, as strings and None.
+        If its labels have no order, as strings and None, or are bytes.
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     try:
         # The distinct labels tell their type as well as all rows do, and are found only once.
         labels = np.unique(y) if y.ndim == 1 else y
-        y_type = type_of_target(labels, input_name="y", raise_unknown=True)
     except TypeError as error:
         raise TypeError("y must hold labels that compare with one another.") from error
+    y_type = type_of_target(labels, input_name="y", raise_unknown=True)
     if y_type != "binary":
         raise ValueError(
             f"Only binary classification is supported. The type of the target is {y_type}."

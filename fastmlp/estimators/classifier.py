@@ -19,6 +19,10 @@ from fastmlp.export.saving import opened, sealed
 
 Array = NDArray[Any]
 
+#: Around every method that computes. Numbers that overflow or underflow in NumPy on the way to a
+#: result are as little an error as in kernels, whatever np.seterr or a filter of warnings says.
+_as_in_kernels = np.errstate(all="ignore")
+
 
 def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
     """Say whether partial_fit exists."""
@@ -61,7 +65,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         The lowest loss of an epoch; None with early stopping. Not set by L-BFGS.
     loss_curve_ : list of float
         The loss of each epoch, each minibatch taken before its update. Warm starts and
-        `partial_fit` add to it. Not set by L-BFGS.
+        `partial_fit` add to it. Not set by L-BFGS, and dropped by it in a warm start.
     validation_scores_ : list of float or None
         With early stopping, the accuracy after each epoch on the rows held out. Not set by L-BFGS.
     best_validation_score_ : float or None
@@ -89,6 +93,9 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
     -----
     `coefs_` and `intercepts_` are the model: edit them, and prediction, `partial_fit` and a warm
     start go on from what they hold.
+
+    Sums and products that overflow or underflow are no errors, whatever ``np.seterr`` says: a
+    result that is not finite raises a ValueError with a reason.
 
     If `fit` or `partial_fit` fails, an estimator that was fitted before is as it was. An interrupt
     (Ctrl-C) between or within epochs ends training early, with a warning and the newest weights.
@@ -125,6 +132,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         super().__setstate__(opened(state, _own_attributes(), names=names))
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @_as_in_kernels
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
@@ -136,7 +144,8 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         y : array-like of shape (n_samples,)
             The labels: any two, or one.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative. A minibatch whose weights are all 0 is left out.
+            Weights of the rows, not negative. A minibatch whose weights are all 0 is left out. One
+            below the smallest number of the dtype times the largest weight counts as 0.
 
         Returns
         -------
@@ -152,14 +161,17 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` or `max_fun` is reached first.
+            If `max_iter` or `max_fun` is reached first. Where a filter makes an error of it, the
+            estimator is fitted when it is raised.
         UserWarning
-            If `batch_size` is larger than the number of rows, or training is interrupted.
+            If training is interrupted, likewise; and before training, if `batch_size` is larger
+            than the number of rows.
         """
         fitting.fit(self, X, y, sample_weight)
         return self
 
     @available_if(_solver_is_stochastic)
+    @_as_in_kernels
     def partial_fit(
         self,
         X: Any,
@@ -170,7 +182,8 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         """Train for one epoch, from where the last call left the weights and the optimizer.
 
         A change of `learning_rate`, `learning_rate_init` or `power_t` between calls starts the
-        schedule anew, one of `solver` the optimizer.
+        schedule anew, one of `solver` the optimizer. Other parameters hold from the next call on,
+        but for `hidden_layer_sizes`, a change of which is an error.
 
         Parameters
         ----------
@@ -202,6 +215,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         fitting.partial_fit(self, X, y, sample_weight, classes)
         return self
 
+    @_as_in_kernels
     def predict(self, X: Any) -> Array:
         """Predict labels: the last of `classes_` where its probability is above one half.
 
@@ -221,6 +235,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             return np.repeat(classes, len(is_last))
         return classes[is_last.astype(np.intp)]
 
+    @_as_in_kernels
     def predict_proba(self, X: Any) -> Array:
         """Predict the probabilities of both classes.
 
@@ -241,6 +256,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         """
         return probabilities(self, X)
 
+    @_as_in_kernels
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithms of the probabilities of both classes.
 
@@ -266,6 +282,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             return np.log(self.predict_proba(X))
         return log_probabilities(logits(self, X))
 
+    @_as_in_kernels
     def decision_function(self, X: Any) -> Array:
         """Compute the logit z of the last of `classes_`, whose probability is 1 / (1 + exp(−z)).
 

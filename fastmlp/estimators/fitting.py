@@ -1,11 +1,14 @@
 """A call to fit or partial_fit: from what the user gives to the attributes of a fitted estimator.
 
 It goes through four steps: check the input, find the weights to start with, train, and take on what
-came of it. The estimator's attributes change in the last step alone.
+came of it. The estimator's attributes change in the last step alone. A warning about the model, for
+one that training has not converged, comes after it: a filter may make an error of it, and the
+estimator is fitted even so.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +21,13 @@ from sklearn.utils import check_random_state
 from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
 from fastmlp.data.labels import check_classes, check_labels, encode
 from fastmlp.data.rows import as_rows
+from fastmlp.estimators.divergence import why_diverged
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import Attributes, train_by_epochs, train_by_lbfgs
 from fastmlp.network.session import Session
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
-from fastmlp.training.weights import FLOAT64, Weights, check_parameters
+from fastmlp.training.weights import FLOAT64, Weights, check_finite, check_parameters
 
 Array = NDArray[Any]
 
@@ -72,7 +76,8 @@ def fit(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -
     """Train an estimator; with warm_start, from the weights that it has."""
     with nothing_lost(estimator):
         earlier = _fitted(estimator) if estimator.warm_start else {}
-        _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
+        warning = _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
+    _say(warning)
 
 
 def partial_fit(
@@ -85,7 +90,14 @@ def partial_fit(
     """Train an estimator for one epoch, from where the last call left it."""
     with nothing_lost(estimator):
         known = check_classes(vars(estimator).get("classes_"), classes)
-        _train(estimator, (X, y, sample_weight), _fitted(estimator), known, one_epoch=True)
+        given, earlier = (X, y, sample_weight), _fitted(estimator)
+        warning = _train(estimator, given, earlier, known, one_epoch=True)
+    _say(warning)
+
+
+def _say(warning: Warning | None) -> None:
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
@@ -100,8 +112,8 @@ def _train(
     known_classes: Array | None,
     *,
     one_epoch: bool = False,
-) -> None:
-    """Go through the four steps.
+) -> Warning | None:
+    """Go through the four steps, and return what there is to say about the model.
 
     Parameters
     ----------
@@ -134,7 +146,16 @@ def _train(
         if settings.dtype is None:
             dtype = FLOAT64
     result, learned = trained
-    _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned}, earlier)
+    model = _model(result, dtype)
+    if not all_finite((model["coefs_"], model["intercepts_"])):
+        start = earlier.get("coefs_", []), earlier.get("intercepts_", [])
+        check_finite(*start)
+        raise ValueError(
+            "Solver produced non-finite parameter weights: training diverged. "
+            + why_diverged(settings, data, [*start[0], *start[1]])
+        )
+    _take_on(estimator, {"classes_": classes, **model, **learned}, earlier)
+    return result.warning
 
 
 def _start(
@@ -185,21 +206,10 @@ def _new_weights(settings: Settings, X: Any, rng: np.random.RandomState) -> Weig
 
 
 def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Gather the attributes that training by any solver leaves.
-
-    Raises
-    ------
-    ValueError
-        If a weight is not finite.
-    """
+    """Gather the attributes that training by any solver leaves."""
     coefs, intercepts = (
         [array.astype(dtype, copy=False) for array in arrays] for arrays in result.parameters
     )
-    if not all_finite((coefs, intercepts)):
-        raise ValueError(
-            "Solver produced non-finite parameter weights: training diverged. Scale X, or "
-            "lower learning_rate_init."
-        )
     return {
         "coefs_": coefs,
         "intercepts_": intercepts,

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.data.checks import check_fits_in, check_prediction_data
 from fastmlp.data.rows import Rows, as_rows
 from fastmlp.network.session import Session
-from fastmlp.training.weights import check_parameters
+from fastmlp.training.weights import check_finite, check_parameters
 
 Array = NDArray[Any]
 
@@ -39,13 +39,13 @@ def logits(estimator: Any, X: Any) -> Array:
         If X is not as described, if the weights make no network, or if a logit is NaN.
     """
     session, rows = _inference(estimator, X)
-    return _without_nan(session.logits(rows))
+    return _without_nan(session.logits(rows), session)
 
 
 def probabilities(estimator: Any, X: Any) -> Array:
     """Compute the probabilities of both classes, of shape (n_samples, 2); else as `logits`."""
     session, rows = _inference(estimator, X)
-    return _without_nan(session.probabilities(rows))
+    return _without_nan(session.probabilities(rows), session)
 
 
 def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
@@ -63,10 +63,11 @@ def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
     return session, as_rows(X, weights.dtype)
 
 
-def _without_nan(outputs: Array) -> Array:
+def _without_nan(outputs: Array, session: Session) -> Array:
     """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
     is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
     if is_nan.any():
+        check_finite(*session.get_parameters())
         raise ValueError(
             f"Input X and the weights overflow {outputs.dtype}: the logit of "
             f"{np.count_nonzero(is_nan)} row(s) is not a number. Scale X."

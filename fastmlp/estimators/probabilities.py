@@ -21,7 +21,6 @@ _BLOCK = 1 << 14
 _LEAST_LOGARITHM = math.log(math.ulp(0.0))  # −744.4
 
 
-@np.errstate(under="ignore")
 def log_probabilities(logits: Array) -> Array:
     """Compute log σ(−z) and log σ(z), neither ever below −744.4.
 

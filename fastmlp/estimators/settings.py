@@ -17,6 +17,8 @@ from fastmlp.training.weights import FLOAT32, FLOAT64
 #: Solvers that go through the rows in epochs of minibatches.
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
+_AUTO_BATCH_SIZE = 200
+
 _COUNT = Interval(Integral, 1, None, closed="left")
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -127,13 +129,18 @@ class MLPParameters:
     max_fun: int = parameter(
         15000, _COUNT, "The most evaluations of the loss by L-BFGS.", group="stopping"
     )
-    dtype: str = parameter(
+    dtype: Any = parameter(
         "auto",
-        one_of("auto", "float32", "float64"),
+        [
+            one_of("auto", "float32", "float64"),
+            Options(type, {np.float32, np.float64, float}),
+            Options(np.dtype, {FLOAT32, FLOAT64}),
+        ],
         'The floating-point format of the weights and of all work. "auto" is float32 for a float32 '
         'X and float64 for any other. L-BFGS always works in float64, and with "auto" its weights '
         "stay float64.",
         group="machine",
+        type_text='"auto", "float32", "float64" or the NumPy dtype',
     )
     weight_init: str = parameter(
         "glorot_uniform",
@@ -144,9 +151,11 @@ class MLPParameters:
     )
     n_threads: int | None = parameter(
         None,
-        [None, _COUNT],
-        "The most threads to use; None is numba's number of threads. The number changes no result.",
+        [None, _COUNT, Interval(Integral, None, -1, closed="right")],
+        "The most threads to use. None and -1 are numba's number of threads, -2 is one less, and "
+        "so on. The number changes no result.",
         group="machine",
+        type_text="int or None",
     )
 
 
@@ -158,7 +167,7 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     ValueError
         If an entry is not a positive integer.
     """
-    entries = [sizes] if np.ndim(sizes) == 0 else list(sizes)
+    entries = list(sizes) if np.iterable(sizes) else [sizes]
     entries = [
         entry.item() if isinstance(entry, np.ndarray) and entry.ndim == 0 else entry
         for entry in entries
@@ -226,6 +235,9 @@ class Settings:
     def of(cls, parameters: MLPParameters) -> Self:
         """Read the parameters of an estimator.
 
+        Numbers become Python's own: with one of NumPy's float32, the next sum would be rounded to
+        float32 as well.
+
         Raises
         ------
         ValueError
@@ -236,28 +248,28 @@ class Settings:
             hidden=check_hidden_layer_sizes(p.hidden_layer_sizes),
             activation=p.activation,
             weight_init=p.weight_init,
-            dtype=None if p.dtype == "auto" else np.dtype(p.dtype),
-            n_threads=p.n_threads,
+            dtype=None if isinstance(p.dtype, str) and p.dtype == "auto" else np.dtype(p.dtype),
+            n_threads=None if p.n_threads is None else int(p.n_threads),
             solver=p.solver,
             optimizer=Optimizer(
                 solver=p.solver,
-                momentum=p.momentum,
+                momentum=float(p.momentum),
                 nesterov=bool(p.nesterovs_momentum),
-                beta_1=p.beta_1,
-                beta_2=p.beta_2,
-                epsilon=p.epsilon,
+                beta_1=float(p.beta_1),
+                beta_2=float(p.beta_2),
+                epsilon=float(p.epsilon),
             ),
-            schedule=(p.learning_rate, p.learning_rate_init, p.power_t),
-            alpha=p.alpha,
+            schedule=(p.learning_rate, float(p.learning_rate_init), float(p.power_t)),
+            alpha=float(p.alpha),
             batch_size=None if isinstance(p.batch_size, str) else int(p.batch_size),
             shuffle=p.shuffle,
             random_state=p.random_state,
-            max_iter=p.max_iter,
-            max_fun=p.max_fun,
-            tol=p.tol,
+            max_iter=int(p.max_iter),
+            max_fun=int(p.max_fun),
+            tol=float(p.tol),
             n_iter_no_change=p.n_iter_no_change,
             early_stopping=p.early_stopping,
-            validation_fraction=p.validation_fraction,
+            validation_fraction=float(p.validation_fraction),
             verbose=bool(p.verbose),
         )
 
@@ -265,6 +277,17 @@ class Settings:
     def by_epochs(self) -> bool:
         """Whether the solver goes through the rows in epochs of minibatches."""
         return self.solver in STOCHASTIC_SOLVERS
+
+    @property
+    def learning_rate_init(self) -> float:
+        """The learning rate of the first epoch."""
+        return self.schedule[1]
+
+    def minibatch_rows(self, n_samples: int) -> int:
+        """Say how many of the rows to train on a minibatch has; L-BFGS takes all at once."""
+        if not self.by_epochs:
+            return n_samples
+        return min(_AUTO_BATCH_SIZE if self.batch_size is None else self.batch_size, n_samples)
 
     def first_dtype(self, dtype_of_x: np.dtype[Any]) -> np.dtype[Any]:
         """Say which dtype new weights have."""

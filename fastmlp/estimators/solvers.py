@@ -25,8 +25,6 @@ from fastmlp.training.stopping import Plateau
 
 Attributes = dict[str, Any]
 
-_AUTO_BATCH_SIZE = 200
-
 
 def train_by_lbfgs(
     session: Session, data: TrainingData, settings: Settings, earlier: Mapping[str, Any]
@@ -82,7 +80,7 @@ def train_by_epochs(
         data.rows,
         data.targets,
         data.sample_weight,
-        _clipped_batch_size(settings.batch_size, len(order)),
+        _batch_size(settings, len(order)),
         alpha=settings.alpha,
         optimizer=settings.optimizer,
     )
@@ -115,18 +113,16 @@ def _split(
     return hold_out(data.rows, data.targets, data.sample_weight, fraction, rng, metric)
 
 
-def _clipped_batch_size(batch_size: int | None, n_samples: int) -> int:
-    """Clip the rows of a minibatch to the number of rows to train on."""
-    if batch_size is None:
-        return min(_AUTO_BATCH_SIZE, n_samples)
-    if batch_size > n_samples:
+def _batch_size(settings: Settings, n_samples: int) -> int:
+    """Say how many rows a minibatch has; a warning where the parameter is clipped."""
+    if settings.batch_size is not None and settings.batch_size > n_samples:
         warnings.warn(
-            f"batch_size={batch_size} is larger than the number of rows to train on: it "
+            f"batch_size={settings.batch_size} is larger than the number of rows to train on: it "
             f"is clipped to {n_samples}.",
             UserWarning,
             stacklevel=2,
         )
-    return min(batch_size, n_samples)
+    return settings.minibatch_rows(n_samples)
 
 
 def _resume(training: Training, settings: Settings, earlier: Mapping[str, Any]) -> None:

@@ -84,7 +84,6 @@ class Data:
         """Σ weights."""
         return self.rows.n_samples if self.weight is None else float(self.weight.sum())
 
-    @np.errstate(under="ignore")
     def scaled(self, alpha: float) -> float:
         """alpha · 2^(−exponent): as strong beside these weights as alpha beside the given ones."""
         return float(np.ldexp(alpha, -self.exponent))
@@ -94,8 +93,7 @@ class Data:
         if self.weight is None:
             return _batches_of_rows(len(order), batch_size)
         starts = np.arange(0, len(order), batch_size)
-        with np.errstate(under="ignore"):
-            totals = np.add.reduceat(self.weight[order], starts, dtype=np.float64)
+        totals = np.add.reduceat(self.weight[order], starts, dtype=np.float64)
         return Batches.of(len(order), starts, totals)
 
     def most_entries(self, batch_size: int) -> int:
@@ -106,12 +104,12 @@ class Data:
         return int(entries.sum())
 
 
-@np.errstate(under="ignore")
 def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -> Data:
     """Rows to train on.
 
     Weights and alpha times a power of two train the same network to the last bit. So the largest
-    weight is brought near 1: none overflows in float32, nor does 1 / Σ weights.
+    weight is brought near 1: none overflows in float32. One that is too small beside it for the
+    network's dtype counts as 0, so that 1 / Σ weights does not overflow either.
 
     Raises
     ------
@@ -125,6 +123,8 @@ def data_of(rows: Rows, targets: np.ndarray, sample_weight: np.ndarray | None) -
     if sample_weight is not None:
         exponent = int(np.frexp(sample_weight.max(initial=0.0))[1])
         sample_weight = np.ldexp(sample_weight.astype(np.float64, copy=False), -exponent)
+        # The reciprocal of a smaller one is infinite.
+        sample_weight[sample_weight < np.finfo(rows.values.dtype).tiny] = 0
     return Data(rows, targets, sample_weight, exponent)
 
 

@@ -40,7 +40,6 @@ class Optimizer:
         constants = self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, epsilon
         return Update(piece, alpha, tuple(map(float, constants)))
 
-    @np.errstate(under="ignore")
     def rates(self, learning_rate: float, steps: np.ndarray) -> np.ndarray:
         """Rates of the updates of these numbers, from 1: Adam's hold its bias correction."""
         if self.solver != "adam":

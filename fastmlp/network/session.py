@@ -236,8 +236,7 @@ class Session:
         first = 0
         for matrix, copy in zip(coefs, self._layout.copies, strict=True):
             flat = matrix.reshape(len(matrix), -1)
-            with np.errstate(all="ignore"):
-                squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
+            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
             self._squares[first : first + len(flat)] = squares
             first += len(flat)
             if copy is not None:
@@ -301,9 +300,8 @@ class Session:
         self._training.begin_epoch(order, rates=rates, scales=batches.scales, losses=losses)
         self._train(self._training, batches, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
-        with np.errstate(all="ignore"):
-            sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * batches.scales * batches.sizes
-            return float(sums.sum() / max(1, batches.n_rows))
+        sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * batches.scales * batches.sizes
+        return float(sums.sum() / max(1, batches.n_rows))
 
     def _train(self, training: Minibatches, batches: Batches, n_rows: int) -> None:
         """Go through the minibatches of an epoch in calls of a length to choose."""
@@ -362,14 +360,13 @@ class Session:
         work = plans.TRAINING_PRODUCTS * n * network.multiply_adds
         call.run(stoppable=work > plans.LONG_SECONDS * plans.SLOW)
         self._settle()
-        with np.errstate(all="ignore"):
-            total = data.total_weight
-            coefs, intercepts = self._layout.unpack(self._gradients)
-            weights, _ = self._layout.unpack(self._parameters)
-            coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
-            intercepts = [g / total for g in intercepts]
-            # The weights stay as they are: ‖W‖² of one minibatch is that of all.
-            loss = (losses[:, 0].sum() + 0.5 * alpha * losses[0, 1]) / total
+        total = data.total_weight
+        coefs, intercepts = self._layout.unpack(self._gradients)
+        weights, _ = self._layout.unpack(self._parameters)
+        coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
+        intercepts = [g / total for g in intercepts]
+        # The weights stay as they are: ‖W‖² of one minibatch is that of all.
+        loss = (losses[:, 0].sum() + 0.5 * alpha * losses[0, 1]) / total
         return float(loss), (coefs, intercepts)
 
     # -- inference ---------------------------------------------------------------------------------

@@ -77,17 +77,24 @@ _warned = False
 
 
 def _warn(reason: object) -> None:
-    """Warn once a process; Python's own filter forgets, because compiling resets its registry."""
+    """Warn once a process; Python's own filter forgets, because compiling resets its registry.
+
+    Where a filter makes warnings errors, this one is shown all the same, and nothing fails: what
+    was compiled works.
+    """
     global _warned
     if _warned:
         return
     _warned = True
-    warnings.warn(
-        f"fastmlp cannot keep compiled code, so every process compiles it again: {reason}. "
-        "NUMBA_CACHE_DIR can name a folder for it.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    try:
+        warnings.warn(
+            f"fastmlp cannot keep compiled code, so every process compiles it again: {reason}. "
+            "NUMBA_CACHE_DIR can name a folder for it.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    except RuntimeWarning as warning:
+        warnings.showwarning(warning, RuntimeWarning, __file__, 0)
 
 
 class KernelCache(CacheOfNumba):

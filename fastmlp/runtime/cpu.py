@@ -8,7 +8,7 @@ import llvmlite.binding as llvm
 
 def _register_bytes() -> int:
     forced = os.environ.get("FASTMLP_VECTOR_BYTES")
-    if forced is not None:
+    if forced:  # an empty one is none
         if forced not in ("16", "32", "64"):
             raise ValueError(f"FASTMLP_VECTOR_BYTES must be 16, 32 or 64, got {forced!r}.")
         return int(forced)

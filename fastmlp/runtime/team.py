@@ -96,15 +96,23 @@ if hasattr(os, "register_at_fork"):
 
 
 def available_threads(n_threads: int | None) -> int:
-    """Threads that a call may use: `n_threads`, or numba's setting for the calling thread.
+    """Threads that a call may use: `n_threads`, or all for None.
+
+    A negative number counts from all of them, as joblib's does: -1 is all, -2 is all but one.
+    """
+    if n_threads is None:
+        return _all_threads()
+    return n_threads if n_threads > 0 else max(1, _all_threads() + 1 + n_threads)
+
+
+def _all_threads() -> int:
+    """Numba's setting for the calling thread.
 
     In a worker of a pool of processes (of multiprocessing, of joblib's backend of that name, of
     Dask) it is one, because the other workers have the other cores. NUMBA_NUM_THREADS, which loky
     sets for its workers, comes before that.
     """
-    if n_threads is not None:
-        return n_threads
-    if process.current_process().daemon and "NUMBA_NUM_THREADS" not in os.environ:
+    if process.current_process().daemon and not os.environ.get("NUMBA_NUM_THREADS"):
         return 1
     # Asking numba starts its threading layer. Unless it runs already, the number is still what
     # numba was configured with.

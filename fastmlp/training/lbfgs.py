@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network.session import Session
-from fastmlp.training.loop import FitResult
+from fastmlp.training.loop import FitResult, interrupted
 
 
 @dataclass
@@ -58,7 +57,7 @@ def fit_lbfgs(
     Returns
     -------
     FitResult
-        The model. An interrupt leaves the newest iterate, with a warning.
+        The model; after an interrupt, the newest iterate.
     """
     network = session.network
 
@@ -78,15 +77,13 @@ def fit_lbfgs(
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
-        return FitResult(network.unflatten(iterates.x), iterates.n_iter, iterates.loss)
-    n_iter = min(int(outcome.nit), max_iter)
+        parameters = network.unflatten(iterates.x)
+        return FitResult(parameters, iterates.n_iter, iterates.loss, warning=interrupted())
+    n_iter, warning = min(int(outcome.nit), max_iter), None
     if outcome.status != 0:
         advice = f" Raise max_iter={max_iter}." if n_iter == max_iter else ""
-        warnings.warn(
+        warning = ConvergenceWarning(
             f"lbfgs failed to converge after {n_iter} iteration(s) (status={outcome.status}): "
-            f"{outcome.message}.{advice} Scaling the features can help too.",
-            ConvergenceWarning,
-            stacklevel=2,
+            f"{outcome.message}.{advice} Scaling the features can help too."
         )
-    return FitResult(network.unflatten(outcome.x), n_iter, float(outcome.fun))
+    return FitResult(network.unflatten(outcome.x), n_iter, float(outcome.fun), warning=warning)

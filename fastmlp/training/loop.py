@@ -8,7 +8,6 @@ stop at the same epoch.
 from __future__ import annotations
 
 import ctypes
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +46,9 @@ class FitResult:
         The score of each epoch, empty without a `Validation`.
     state : State or None
         Where the optimizer stands, for training that goes on. None after L-BFGS.
+    warning : Warning or None
+        What there is to say about the model. Whoever keeps it says it then, because a filter may
+        make an error of it.
     """
 
     parameters: Parameters = field(default_factory=lambda: ([], []))
@@ -55,6 +57,12 @@ class FitResult:
     loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
     state: State | None = None
+    warning: Warning | None = None
+
+
+def interrupted() -> Warning:
+    """What there is to say of training that an interrupt ended."""
+    return UserWarning("Training interrupted by user.")
 
 
 _TYPES_OF_PERMUTE = types.int64[::1], types.int64, types.int64
@@ -125,8 +133,8 @@ class Training:
     def run(self, max_epochs: int, *, warn_unconverged: bool = True) -> FitResult:
         """Train until a plateau that the schedule takes for the end, or for `max_epochs`.
 
-        An interrupt ends training early, with a warning; the weights are then the newest whole
-        ones, or with a `Validation` the best so far.
+        An interrupt ends training early; the weights are then the newest whole ones, or with a
+        `Validation` the best so far.
 
         Parameters
         ----------
@@ -149,16 +157,14 @@ class Training:
             while not stop and result.n_iter < max_epochs:
                 stop = self._run_epoch(result)
             if warn_unconverged and not stop:
-                warnings.warn(
+                result.warning = ConvergenceWarning(
                     f"Stochastic Optimizer: Maximum iterations ({max_epochs}) reached before "
-                    "training converged. Raise max_iter, or raise tol to accept this model.",
-                    ConvergenceWarning,
-                    stacklevel=2,
+                    "training converged. Raise max_iter, or raise tol to accept this model."
                 )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            result.warning = interrupted()
         while not self._finish(result):
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            result.warning = interrupted()
         return result
 
     def resume(self, step: int, moments: list[Array]) -> None:

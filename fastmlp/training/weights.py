@@ -57,6 +57,20 @@ def _network(widths: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> 
     return Network(widths, (activation,) * (len(widths) - 2), dtype)
 
 
+def check_finite(coefs: Any, intercepts: Any) -> None:
+    """Check ``coefs_`` and ``intercepts_`` for what explains a result that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN or infinite.
+    """
+    for name, arrays in (("coefs_", coefs), ("intercepts_", intercepts)):
+        for layer, array in enumerate(arrays):
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name}[{layer}] contains NaN or infinity.")
+
+
 def check_parameters(coefs: Any, intercepts: Any, n_features: int) -> Weights:
     """Check that ``coefs_`` and ``intercepts_`` make a network, because users may edit them.
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 #: In which an interrupt is served, and what a busy machine may add: FASTMLP_TEST_SLACK=0.1 measures
 #: an idle one.
 PROMPT = 0.5
-SLACK = float(os.environ.get("FASTMLP_TEST_SLACK", "3"))
+SLACK = float(os.environ.get("FASTMLP_TEST_SLACK") or "3")
 
 ENDLESS = {"max_iter": 10**7, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
 
