@@ -1,13 +1,13 @@
 """A call to fit or partial_fit: from what the user gives to the attributes of a fitted estimator.
 
 It goes through four steps: check the input, find the weights to start with, train, and take on what
-came of it. The estimator's attributes change in the last step alone.
+came of it. The estimator's attributes change in the last step alone, and all at once: wherever a
+call fails or is interrupted, the estimator is as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ from fastmlp.training.weights import FLOAT64, Weights, check_parameters
 
 Array = NDArray[Any]
 
+# What the checks of X leave.
+_SET_BY_CHECKS = ("n_features_in_", "feature_names_in_")
+
 # What training by epochs leaves and L-BFGS does not.
 _SET_BY_EPOCHS = (
     "loss_curve_",
@@ -37,25 +40,10 @@ _SET_BY_EPOCHS = (
 )
 
 
-@contextmanager
-def nothing_lost(estimator: Any) -> Iterator[None]:
-    """Give an estimator its old attributes back if training fails or is interrupted.
-
-    Training never writes into fitted arrays and lists, so the old ones are whole.
-    """
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        raise
-
-
 def fit(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
     """Train an estimator; with warm_start, from the weights that it has."""
-    with nothing_lost(estimator):
-        earlier = _fitted(estimator) if estimator.warm_start else {}
-        _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
+    earlier = _fitted(estimator) if estimator.warm_start else {}
+    _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
 
 
 def partial_fit(
@@ -66,9 +54,8 @@ def partial_fit(
     classes: ArrayLike | None,
 ) -> None:
     """Train an estimator for one epoch, from where the last call left it."""
-    with nothing_lost(estimator):
-        known = check_classes(vars(estimator).get("classes_"), classes)
-        _train(estimator, (X, y, sample_weight), _fitted(estimator), known, one_epoch=True)
+    known = check_classes(vars(estimator).get("classes_"), classes)
+    _train(estimator, (X, y, sample_weight), _fitted(estimator), known, one_epoch=True)
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
@@ -100,7 +87,8 @@ def _train(
         Whether this is partial_fit.
     """
     settings = Settings.of(estimator)
-    checked = check_training_data(estimator, *given, reset=not earlier)
+    draft = _draft_of(estimator)
+    checked = check_training_data(draft, *given, reset=not earlier)
     classes = checked.labels if known_classes is None else known_classes
     if known_classes is not None:
         check_labels(checked.labels, known_classes, warm_start=not one_epoch)
@@ -110,14 +98,26 @@ def _train(
     rows, targets = as_rows(checked.X, working_dtype), encode(checked.y, classes)
     data = TrainingData(rows, targets, checked.sample_weight, classes)
 
-    if settings.by_epochs:
-        trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
-    else:
-        trained = train_by_lbfgs(session, data, settings, earlier)
-        if settings.dtype is None:
-            dtype = FLOAT64
+    try:
+        if settings.by_epochs:
+            trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
+        else:
+            trained = train_by_lbfgs(session, data, settings, earlier)
+            if settings.dtype is None:
+                dtype = FLOAT64
+    finally:
+        # X is the user's, who may do anything with its memory from here on. Where an exception cuts
+        # this wait short, too, threads hold all that they read and write.
+        session.end_training()
     result, learned = trained
-    _take_on(estimator, {"classes_": classes, **_model(result, dtype), **learned})
+    _take_on(estimator, draft, {"classes_": classes, **_model(result, dtype), **learned})
+
+
+def _draft_of(estimator: Any) -> Any:
+    """Make a stand-in with the same attributes, which the checks may write to."""
+    draft = object.__new__(type(estimator))
+    draft.__dict__.update(vars(estimator))
+    return draft
 
 
 def _start(
@@ -194,8 +194,13 @@ def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
-def _take_on(estimator: Any, attributes: Mapping[str, Any]) -> None:
-    """Give an estimator its fitted attributes, and take those of an earlier solver from it."""
-    for name in _SET_BY_EPOCHS:
-        estimator.__dict__.pop(name, None)
-    estimator.__dict__.update(attributes)
+def _take_on(estimator: Any, draft: Any, attributes: Mapping[str, Any]) -> None:
+    """Give an estimator its fitted attributes, and take those of an earlier call from it.
+
+    In one step, and none that would have to be taken back: an exception could come in between.
+    """
+    taken_on = dict(vars(estimator))
+    for name in (*_SET_BY_CHECKS, *_SET_BY_EPOCHS):
+        taken_on.pop(name, None)
+    taken_on |= {name: vars(draft)[name] for name in _SET_BY_CHECKS if name in vars(draft)}
+    estimator.__dict__ = {**taken_on, **attributes}

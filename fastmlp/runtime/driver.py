@@ -20,6 +20,7 @@ from numba import from_dtype, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import tasks
+from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.jit import by_address, kernel
 from fastmlp.runtime.records import I64, record_at
 
@@ -138,9 +139,14 @@ def work(call):
 _compiled = None
 
 
-def address() -> int:
-    """Address of the compiled `work`, which takes the address of a `CALL`."""
+def _compile() -> None:
     global _compiled
     if _compiled is None:
         _compiled = by_address(work, types.void(from_dtype(CALL)))
+
+
+def address() -> int:
+    """Address of the compiled `work`, which takes the address of a `CALL`."""
+    if _compiled is None:
+        compile_now(_compile)
     return int(_compiled.address)

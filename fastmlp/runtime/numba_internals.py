@@ -28,21 +28,24 @@ from numba.np.ufunc import parallel
 
 __all__ = [
     "CacheOfNumba",
+    "acquire_compiler",
     "c_function",
     "can_be_kept",
-    "compiler_lock",
     "compiling",
     "layer_is_started",
     "most_threads",
     "rebuilt",
     "reduced",
+    "release_compiler",
     "set_threads_of_caller",
     "threads_of_caller",
 ]
 
 CacheOfNumba = _Cache
 _INT64 = ir.IntType(64)
-compiler_lock = global_compiler_lock
+#: Of the lock itself: an exception can come between two lines of Numba's methods of these names.
+acquire_compiler = global_compiler_lock._lock.acquire
+release_compiler = global_compiler_lock._lock.release
 
 
 def reduced(result: Any) -> bytes:
@@ -107,7 +110,7 @@ def compiling() -> Iterator[None]:
     Where it infers types, Numba has the warnings of the whole process go to a list of its own. Not
     here: that of an interrupted fit would get lost.
     """
-    with compiler_lock:
+    with global_compiler_lock:
         catch_warnings = WarningsFixer.catch_warnings
         WarningsFixer.catch_warnings = lambda *_, **__: nullcontext()
         try:
