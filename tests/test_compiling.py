@@ -1,7 +1,9 @@
 """Compiling, and long calls, in another thread: interrupts, errors and warnings."""
 
+import _thread
 import threading
 import warnings
+from types import SimpleNamespace
 
 import numba
 import pytest
@@ -9,7 +11,8 @@ from calls import interrupt_main_soon, wait_until
 from numba import types
 from numba.core.errors import WarningsFixer
 
-from fastmlp.runtime.compiling import apart, compile_apart, compile_now
+from fastmlp.runtime import driver
+from fastmlp.runtime.compiling import apart, compile_apart, compile_now, is_apart
 from fastmlp.runtime.jit import by_address, entry
 from fastmlp.runtime.numba_internals import compiling
 
@@ -21,7 +24,7 @@ class Compiler:
         self.action, self.signatures, self.threads = action, [], []
 
     def compile(self, signature):
-        self.threads.append(threading.current_thread())
+        self.threads.append(threading.get_ident())
         self.action()
         self.signatures.append(signature)
 
@@ -39,7 +42,7 @@ def test_compiled_once_in_another_thread():
     for _ in range(3):
         compile_apart(function, ("a", "b"))
     assert function.signatures == [("a", "b")]
-    assert threading.main_thread() not in function.threads
+    assert threading.main_thread().ident not in function.threads
 
 
 def test_a_thread_that_hears_no_signals_compiles_itself():
@@ -47,14 +50,14 @@ def test_a_thread_that_hears_no_signals_compiles_itself():
     user = threading.Thread(target=compile_apart, args=(function, (1,)))
     user.start()
     user.join(30)
-    assert function.threads == [user]
+    assert function.threads == [user.ident]
 
 
 def test_where_no_thread_can_be_started_the_caller_compiles(monkeypatch):
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     function = Compiler()
     compile_apart(function, (1,))
-    assert function.threads == [threading.main_thread()]
+    assert function.threads == [threading.main_thread().ident]
 
 
 def test_an_error_while_compiling_is_raised_and_compiling_tried_again():
@@ -171,8 +174,8 @@ def test_kernels_are_compiled_in_spite_of_numba_disable_jit(without_jit, monkeyp
 
 def test_work_apart_is_done_and_its_errors_are_raised():
     threads = []
-    apart(lambda: threads.append(threading.current_thread()))
-    assert threads != [threading.main_thread()]
+    apart(lambda: threads.append(threading.get_ident()))
+    assert threads != [threading.main_thread().ident]
     with pytest.raises(ZeroDivisionError):
         apart(fail)
 
@@ -195,7 +198,52 @@ def test_an_interrupt_leaves_work_apart_to_its_thread():
 
 
 def test_where_no_thread_can_be_started_work_is_done_here(monkeypatch):
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     threads = []
-    apart(lambda: threads.append(threading.current_thread()))
-    assert threads == [threading.main_thread()]
+    apart(lambda: threads.append(threading.get_ident()))
+    assert threads == [threading.main_thread().ident]
+
+
+def test_an_error_of_a_handler_is_not_taken_for_a_lack_of_threads(monkeypatch):
+    start = _thread.start_new_thread
+    begun, release = threading.Event(), threading.Event()
+
+    def interrupted(*args):
+        start(*args)
+        assert begun.wait(30)
+        raise RuntimeError("of a signal's handler")
+
+    def work():
+        assert not begun.is_set()
+        begun.set()
+        release.wait(30)
+
+    monkeypatch.setattr(_thread, "start_new_thread", interrupted)
+    with pytest.raises(RuntimeError, match="handler"):
+        apart(work)
+    release.set()
+
+
+def test_who_works_apart_knows():
+    answers = []
+    apart(lambda: answers.append(is_apart()))
+    assert answers == [True]
+    assert not is_apart()
+    user = threading.Thread(target=apart, args=(lambda: answers.append(is_apart()),))
+    user.start()
+    user.join(30)
+    assert answers == [True, False]
+
+
+def test_the_driver_is_compiled_apart(monkeypatch):
+    """Numba's lock is not taken in the main thread, where an exception could lose it."""
+    compiled = []
+
+    def compile_here(function, signature):
+        compiled.append(is_apart())
+        return SimpleNamespace(address=7)
+
+    monkeypatch.setattr(driver, "_compiled", None)
+    monkeypatch.setattr(driver, "by_address", compile_here)
+    assert driver.address() == driver.address() == 7
+    assert compiled == [True]

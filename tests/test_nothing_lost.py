@@ -129,8 +129,28 @@ def test_failure_once_all_is_taken_on(model, call, error, monkeypatch):
         raise error
 
     monkeypatch.setattr(fastmlp.estimators.fitting, "_take_on", late)
-    history = model.loss_curve_
-    failing(model, lambda *args: quietly(call, *args), error)
+    expected = copy.deepcopy(model)
+    with pytest.raises(error):
+        quietly(call, model, X, Y)
+    monkeypatch.undo()
+    quietly(call, expected, X, Y)
+    # It comes too late to take anything back: the new model is there, and all of it.
+    assert vars(model).keys() == vars(expected).keys()
+    assert_same_parameters(model, expected)
+    assert model.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_failure_while_histories_grow(error):
+    class History(list):
+        def __iadd__(self, new):
+            super().__iadd__(new)
+            raise error
+
+    model = MLPBinaryClassifier((5,), **SETTINGS)
+    quietly(CALLS["fit"], model, X, Y)
+    model.loss_curve_ = history = History(model.loss_curve_)
+    failing(model, lambda *args: quietly(CALLS["partial_fit"], *args), error)
     assert model.loss_curve_ is history
 
 

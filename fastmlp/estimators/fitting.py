@@ -1,16 +1,16 @@
 """A call to fit or partial_fit: from what the user gives to the attributes of a fitted estimator.
 
 It goes through four steps: check the input, find the weights to start with, train, and take on what
-came of it. The estimator's attributes change in the last step alone. A warning about the model, for
-one that training has not converged, comes after it: a filter may make an error of it, and the
-estimator is fitted even so.
+came of it. The estimator's attributes change in the last step alone, and all at once: wherever a
+call fails or is interrupted, the estimator is as it was. A warning about the model, for one that
+training has not converged, comes after it: a filter may make an error of it, and the estimator is
+fitted even so.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ Array = NDArray[Any]
 #: Lists that each call adds to, in place as scikit-learn does: a new list for every partial_fit
 #: would make the cost of a long stream quadratic.
 HISTORIES = ("loss_curve_", "validation_scores_")
+# What the checks of X leave.
+_SET_BY_CHECKS = ("n_features_in_", "feature_names_in_")
 
 # What training by epochs leaves and L-BFGS does not.
 _SET_BY_EPOCHS = (*HISTORIES, "best_loss_", "best_validation_score_", "_training_state")
@@ -55,29 +57,10 @@ FITTED = (
 )
 
 
-@contextmanager
-def nothing_lost(estimator: Any) -> Iterator[None]:
-    """Give an estimator its old attributes back if training fails or is interrupted.
-
-    Training never writes into fitted arrays, so the old ones are whole, and histories are cut.
-    """
-    before = dict(vars(estimator))
-    lengths = {name: len(before[name]) for name in HISTORIES if isinstance(before.get(name), list)}
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        for name, length in lengths.items():
-            del before[name][length:]
-        raise
-
-
 def fit(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
     """Train an estimator; with warm_start, from the weights that it has."""
-    with nothing_lost(estimator):
-        earlier = _fitted(estimator) if estimator.warm_start else {}
-        warning = _train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_"))
-    _say(warning)
+    earlier = _fitted(estimator) if estimator.warm_start else {}
+    _say(_train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_")))
 
 
 def partial_fit(
@@ -88,16 +71,14 @@ def partial_fit(
     classes: ArrayLike | None,
 ) -> None:
     """Train an estimator for one epoch, from where the last call left it."""
-    with nothing_lost(estimator):
-        known = check_classes(vars(estimator).get("classes_"), classes)
-        given, earlier = (X, y, sample_weight), _fitted(estimator)
-        warning = _train(estimator, given, earlier, known, one_epoch=True)
-    _say(warning)
+    known = check_classes(vars(estimator).get("classes_"), classes)
+    given, earlier = (X, y, sample_weight), _fitted(estimator)
+    _say(_train(estimator, given, earlier, known, one_epoch=True))
 
 
 def _say(warning: Warning | None) -> None:
     if warning is not None:
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, stacklevel=4)
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
@@ -129,7 +110,8 @@ def _train(
         Whether this is partial_fit.
     """
     settings = Settings.of(estimator)
-    checked = check_training_data(estimator, *given, reset=not earlier)
+    draft = _draft_of(estimator)
+    checked = check_training_data(draft, *given, reset=not earlier)
     classes = checked.labels if known_classes is None else known_classes
     if known_classes is not None:
         check_labels(checked.labels, known_classes, warm_start=not one_epoch)
@@ -139,12 +121,17 @@ def _train(
     rows, targets = as_rows(checked.X, working_dtype), encode(checked.y, classes)
     data = TrainingData(rows, targets, checked.sample_weight, classes)
 
-    if settings.by_epochs:
-        trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
-    else:
-        trained = train_by_lbfgs(session, data, settings, earlier)
-        if settings.dtype is None:
-            dtype = FLOAT64
+    try:
+        if settings.by_epochs:
+            trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
+        else:
+            trained = train_by_lbfgs(session, data, settings, earlier)
+            if settings.dtype is None:
+                dtype = FLOAT64
+    finally:
+        # X is the user's, who may do anything with its memory from here on. Where an exception cuts
+        # this wait short, too, threads hold all that they read and write.
+        session.end_training()
     result, learned = trained
     model = _model(result, dtype)
     if not all_finite((model["coefs_"], model["intercepts_"])):
@@ -154,8 +141,15 @@ def _train(
             "Solver produced non-finite parameter weights: training diverged. "
             + why_diverged(settings, data, [*start[0], *start[1]])
         )
-    _take_on(estimator, {"classes_": classes, **model, **learned}, earlier)
+    _take_on(estimator, draft, {"classes_": classes, **model, **learned}, earlier)
     return result.warning
+
+
+def _draft_of(estimator: Any) -> Any:
+    """Make a stand-in with the same attributes, which the checks may write to."""
+    draft = object.__new__(type(estimator))
+    draft.__dict__.update(vars(estimator))
+    return draft
 
 
 def _start(
@@ -221,16 +215,30 @@ def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
-def _take_on(estimator: Any, attributes: Attributes, earlier: Mapping[str, Any]) -> None:
-    """Give an estimator its fitted attributes, and take those of an earlier solver from it."""
+def _take_on(
+    estimator: Any, draft: Any, attributes: Attributes, earlier: Mapping[str, Any]
+) -> None:
+    """Give an estimator its fitted attributes, and take those of an earlier call from it.
+
+    In one step, and an exception that comes before it has histories cut to what they were.
+    """
     added = []
     for name in HISTORIES:
         history, new = earlier.get(name), attributes.get(name)
         if history is not None and new is not None:
             attributes[name] = history if isinstance(history, list) else list(history)
-            added.append((attributes[name], new))
-    for name in _SET_BY_EPOCHS:
-        estimator.__dict__.pop(name, None)
-    estimator.__dict__.update(attributes)
-    for history, new in added:
-        history += new
+            added.append((attributes[name], len(history), new))
+    taken_on = dict(vars(estimator))
+    for name in (*_SET_BY_CHECKS, *_SET_BY_EPOCHS):
+        taken_on.pop(name, None)
+    taken_on |= {name: vars(draft)[name] for name in _SET_BY_CHECKS if name in vars(draft)}
+    taken_on |= attributes
+    try:
+        for history, _, new in added:
+            history += new
+        estimator.__dict__ = taken_on
+    except BaseException:
+        if vars(estimator) is not taken_on:
+            for history, length, _ in added:
+                del history[length:]
+        raise

@@ -10,7 +10,6 @@ from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.minibatches import checked_order
 from fastmlp.network.plan import LONG_SECONDS, SLOW, plan_prediction
 from fastmlp.runtime.call import Call
-from fastmlp.runtime.tasks import stop
 
 #: What records of a layer can name, and a prediction has no use for.
 _ABSENT = {"entries": 0, "begins": 0, "ends": 0}
@@ -71,6 +70,7 @@ def predict(
     try:
         call.run(stoppable=n * network.multiply_adds > LONG_SECONDS * SLOW)
     finally:
-        # Its threads, if any are left, hold what they write to, and nobody else does.
-        stop(call.control)
+        # X is the user's, who may do anything with its memory from here on. Where an exception cuts
+        # this wait short, too, threads hold all that they read and write.
+        call.leave()
     return result

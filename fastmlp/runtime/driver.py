@@ -14,12 +14,15 @@ Both phases of training have one form, and so has a prediction:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import from_dtype, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import tasks
+from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.jit import by_address, kernel
 from fastmlp.runtime.records import I64, record_at
 
@@ -135,12 +138,17 @@ def work(call):
     tasks.leave(control, came)
 
 
-_compiled = None
+_compiled: Any = None
+
+
+def _compile() -> None:
+    global _compiled
+    if _compiled is None:
+        _compiled = by_address(work, types.void(from_dtype(CALL)))
 
 
 def address() -> int:
     """Address of the compiled `work`, which takes the address of a `CALL`."""
-    global _compiled
     if _compiled is None:
-        _compiled = by_address(work, types.void(from_dtype(CALL)))
+        compile_now(_compile)
     return int(_compiled.address)

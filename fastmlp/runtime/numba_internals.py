@@ -31,9 +31,9 @@ from numba.np.ufunc import parallel
 
 __all__ = [
     "CacheOfNumba",
+    "acquire_compiler",
     "c_function",
     "can_be_kept",
-    "compiler_lock",
     "compiling",
     "dispatcher",
     "layer_is_started",
@@ -41,13 +41,16 @@ __all__ = [
     "prepare_to_load",
     "rebuilt",
     "reduced",
+    "release_compiler",
     "set_threads_of_caller",
     "threads_of_caller",
 ]
 
 CacheOfNumba = _Cache
 _INT64 = ir.IntType(64)
-compiler_lock = global_compiler_lock
+#: Of the lock itself: an exception can come between two lines of Numba's methods of these names.
+acquire_compiler = global_compiler_lock._lock.acquire
+release_compiler = global_compiler_lock._lock.release
 
 
 def reduced(result: Any) -> bytes:
@@ -121,7 +124,7 @@ def _in_spite_of_disable_jit() -> Iterator[None]:
     Users set NUMBA_DISABLE_JIT to debug functions of their own, which stay interpreted. Kernels are
     LLVM's instructions in part, so no interpreter can run them.
     """
-    with compiler_lock:
+    with global_compiler_lock:
         numba.config.reload_config()  # or the compiler would, and undo the next line
         disabled, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 0
         try:

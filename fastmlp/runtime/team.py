@@ -24,19 +24,19 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import driver
-from fastmlp.runtime.compiling import NAME, compile_apart
+from fastmlp.runtime.compiling import compile_apart, is_apart
 from fastmlp.runtime.jit import parallel_entry
 from fastmlp.runtime.numba_internals import (
-    compiler_lock,
+    acquire_compiler,
     layer_is_started,
     most_threads,
+    release_compiler,
     set_threads_of_caller,
     threads_of_caller,
 )
 from fastmlp.runtime.records import I64
 
 _forked_from_parallel = False
-_holds_compiler = False
 _one_at_a_time = threading.Lock()
 
 _TYPES = (types.int64, types.int64, types.int64)
@@ -67,32 +67,19 @@ def _share(work, call, n_threads):
     set_threads_of_caller(before)
 
 
-def _before_fork() -> None:
-    """Let a compilation in another thread end: the child would inherit its lock, locked."""
-    global _holds_compiler
-    compiler_lock.acquire()
-    _holds_compiler = True
-
-
-def _after_fork() -> None:
-    global _holds_compiler
-    if _holds_compiler:
-        _holds_compiler = False
-        compiler_lock.release()
-
-
 def _after_fork_in_child() -> None:
     """The child has none of the threads of its parent's layer."""
     global _forked_from_parallel, _one_at_a_time
     _forked_from_parallel = _forked_from_parallel or layer_is_started()
     _one_at_a_time = threading.Lock()
-    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
+    # A compilation in another thread ends first: the child would inherit its lock, locked.
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+        before=acquire_compiler, after_in_parent=release_compiler, after_in_child=release_compiler
     )
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def available_threads(n_threads: int | None) -> int:
@@ -124,14 +111,13 @@ def _all_threads() -> int:
 def _nobody_else() -> bool:
     """Whether this is the only Python thread at work: no other one can be in a parallel region.
 
-    One that compiled code has started (of a region itself) counts as another. The main thread does
-    not, where it waits for this one.
+    One that compiled code has started (of a region itself) counts as another. One that works apart
+    stands for the main thread, which waits for it.
     """
-    here, main = threading.current_thread(), threading.main_thread()
+    here = threading.main_thread() if is_apart() else threading.current_thread()
     if isinstance(here, threading._DummyThread):
         return False
-    waits = main if here.name == NAME else None
-    return all(thread in (here, waits) for thread in threading.enumerate())
+    return all(thread is here for thread in threading.enumerate())
 
 
 def run(call: Any, n_threads: int) -> None:
@@ -143,10 +129,10 @@ def run(call: Any, n_threads: int) -> None:
         if numba.threading_layer() != "workqueue":
             _share(work, call, n_threads)
             return
-        if _nobody_else() and _one_at_a_time.acquire(blocking=False):
-            try:
+        if _nobody_else() and not _one_at_a_time.locked():
+            # Where another thread has been faster, this one waits for the end of its call. No
+            # exception comes between taking a lock of C and the block of `with`.
+            with _one_at_a_time:
                 _share(work, call, n_threads)
-            finally:
-                _one_at_a_time.release()
             return
     _WORK(work)(call)

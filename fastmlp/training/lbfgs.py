@@ -24,9 +24,9 @@ class _Iterates:
 
     def __call__(self, intermediate_result: OptimizeResult) -> None:
         # scipy reuses the array of the iterate.
-        self.x = intermediate_result.x.copy()
-        self.loss = float(intermediate_result.fun)
-        self.n_iter += 1
+        x, loss = intermediate_result.x.copy(), float(intermediate_result.fun)
+        # In one line, in which no interrupt is served: the three belong together.
+        self.x, self.loss, self.n_iter = x, loss, self.n_iter + 1
         if self.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
 

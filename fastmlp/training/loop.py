@@ -8,7 +8,10 @@ stop at the same epoch.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
+from operator import call
 from typing import Any
 
 import numpy as np
@@ -81,8 +84,11 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
     compile_apart(permute, _TYPES_OF_PERMUTE)
-    with bits.lock:
-        permute(order, function, state)
+    permute(order[:0], function, state)  # Numba finds the compiled code, in Python the first time
+    # All in one call of C code. With the lock held, no signal may be served: a handler that draws
+    # numbers from the same generator, as another fit does, would wait for it for ever.
+    steps = (bits.lock.acquire, partial(permute, order, function, state), bits.lock.release)
+    deque(map(call, steps), maxlen=0)
 
 
 def all_finite(parameters: Parameters) -> bool:
@@ -187,10 +193,10 @@ class Training:
         if self.shuffle:
             shuffle(self.order, self.rng)
         loss = self.session.train_epoch(self.order, self.schedule.rate)
-        result.n_iter += 1
-        result.loss = loss
+        seen = self.samples_seen + len(self.order)
+        # An interrupt is served after a call, so not before all of this is noted.
+        result.n_iter, result.loss, self.samples_seen = result.n_iter + 1, loss, seen
         result.loss_curve.append(loss)
-        self.samples_seen += len(self.order)
         if self.verbose:
             print(f"Iteration {result.n_iter}, loss = {loss:.8f}")
 
@@ -210,11 +216,15 @@ class Training:
         score = validation.score(
             self.session.probabilities(validation.rows, validation.order)[:, 1]
         )
+        parameters = result.parameters
+        if score > self.plateau.best:
+            parameters = self.session.get_parameters()
+        # As above: the best score and its weights belong together.
+        self.plateau.update(score)
+        result.parameters = parameters
         result.validation_scores.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")
-        if self.plateau.update(score):
-            result.parameters = self.session.get_parameters()
 
     def _plateau_is_the_end(self) -> bool:
         action = self.schedule.plateau()
