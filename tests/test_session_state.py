@@ -1,6 +1,7 @@
 """Sessions that are interrupted, go on from a state, or are given other rows; and wrong use."""
 
 import copy
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -305,6 +306,49 @@ def test_what_is_compiled_serves_every_input(dtype, layout):
     with mock.patch.object(piece_module, "by_address", None):  # nothing is compiled from here on
         use_everything(case, read_only)
         use_everything(bit_case("one layer", dtype, layout=layout, n_samples=301), read_only)
+
+
+ROWS = as_rows(np.linspace(-1, 1, 400).reshape(20, 20), DOUBLE)
+Y = np.arange(20) % 2
+TWOS = np.full(20 * 100 + 100 + 100 + 1, 2.0)
+
+#: Every way to use a session; those of the first kind leave its numbers alone.
+READS = {
+    "get_parameters": lambda session: session.get_parameters(),
+    "state": lambda session: session.state(),
+    "feed": lambda session: session.feed(ROWS, Y),
+    "end_training": lambda session: session.end_training(),
+    "loss_and_gradient": lambda session: session.loss_and_gradient(),
+    "logits": lambda session: session.logits(ROWS),
+    "probabilities": lambda session: session.probabilities(ROWS),
+}
+WRITES = {
+    "set_parameters": lambda session: session.set_parameters(*session.network.unflatten(TWOS)),
+    "load": lambda session: session.load(State(1, TWOS, [TWOS, TWOS])),
+    "prepare": lambda session: session.prepare(
+        ROWS, Y, None, 8, alpha=0.1, optimizer=Optimizer("adam")
+    ),
+    "train_epoch": lambda session: session.train_epoch(np.arange(20), 0.1),
+}
+
+
+@pytest.mark.parametrize("use", [*READS, *WRITES])
+def test_every_use_first_sets_right_what_a_call_has_left(use):
+    session = prepared(bit_case("one layer", np.float64, n_samples=20, batch_size=8, alpha=0.1))
+    session.train_epoch(np.arange(20), 0.01)
+    before, waited = state_of(session), []
+    arrays = (session._parameters, *session._moments)
+    session._undo = [array.copy() for array in arrays]
+    for array in arrays:
+        array[...] = np.nan
+    session._call = SimpleNamespace(counts=1, leave=lambda: waited.append(True))
+    if use in WRITES:
+        WRITES[use](session)
+    else:
+        READS[use](session)
+        assert_same_bits(state_of(session), before)
+    assert waited == [True]
+    assert all(np.isfinite(array).all() for array in arrays)
 
 
 # --- Wrong use ------------------------------------------------------------------------------------
