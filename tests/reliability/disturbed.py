@@ -30,6 +30,11 @@ class Disturbance:
             work()
         except self._errors as caught:
             raised = caught
+        except AttributeError as caught:
+            # While scikit-learn finds out whether a method exists, it makes one of any error.
+            if not isinstance(caught.__cause__, self._errors):
+                raise
+            raised = caught.__cause__
         # None is served between these lines: that takes a call, or a jump back.
         self._at_work = False
         signal.setitimer(signal.ITIMER_REAL, 0)
