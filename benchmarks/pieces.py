@@ -12,8 +12,8 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
     """
     from fastmlp.data.rows import as_rows
     from fastmlp.kernels import layer as dense
-    from fastmlp.kernels.epoch import EPOCH
     from fastmlp.network import layers, plan
+    from fastmlp.network.buffers import Activations, Rooms
     from fastmlp.network.layout import Network
     from fastmlp.network.program import Segment, Step
     from fastmlp.network.session import Optimizer, Session
@@ -35,10 +35,10 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
     # The same records, and a program of one step.
     the_plan = of_fit.plan
     net = layers._Network(
-        layout, rows.source, layers._Activations(layout, the_plan.block_rows, the_plan.n_blocks)
+        layout, rows.source, Activations(layout, the_plan.block_rows, the_plan.n_blocks)
     )
     update = Optimizer().update(network.dtype, 0.0)
-    training = layers._Training(net, the_plan, update, layers._Rooms(layout))
+    training = layers._Training(net, the_plan, update, Rooms(layout))
     record, by_block = training.records[layer], the_plan.by_block
     if product == "gradient" and not by_block:
         step = Step(dense.gradient, record)
@@ -57,15 +57,12 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
         if isinstance(array, np.ndarray)
     }
     bound = program.bind({"sample_weight": 0, "gradients": 0, **addresses, **rows.values_of_refs()})
-    epoch = bound.record("epoch", EPOCH)
-    epoch["n_rows"] = epoch["batch_size"] = n_rows
-    epoch["block_rows"] = the_plan.block_rows
+    bound.write("epoch", (0, n_rows, n_rows, the_plan.block_rows))
 
     def measure(times):
         call = Call(
-            (of_fit, bound), 1, units=bound.address("units"), segments=bound.address("segments"),
-            steps=bound.address("steps"), batches=np.zeros(times, np.int64), n_units=1,
-            n_batches=times, n_rows=n_rows, batch_size=n_rows,
+            (of_fit, bound), 1, np.zeros(times, np.int64), **bound.fields,
+            n_rows=n_rows, batch_size=n_rows,
         )  # fmt: skip
         start = time.perf_counter()
         call.run()

@@ -48,8 +48,8 @@ FULL_GRADIENT_ROWS = 2048
 
 #: Gradients of small networks are summed block by block, where the rows are. A minibatch aims at so
 #: many blocks of so many rows or more; and at an even number, so that two threads have the same to
-#: do (200 rows in 3 blocks on two threads: 1.25 times as fast as on
-#: one; in 2 blocks 1.37, in 4 1.32).
+#: do (200 rows in 3 blocks on two threads: 1.25 times as fast as on one; in 2 blocks 1.37, in 4
+#: 1.32).
 BLOCKS_OF_GRADIENT, LEAST_ROWS_OF_GRADIENT = 4, 64
 
 
@@ -119,6 +119,7 @@ def plan_training(
     whole_gradient : whether gradients of all minibatches are added up, and nothing is updated
     """
     network = layout.network
+    # Of two products: that is what the numbers above were tuned by.
     work = 2 * batch_size * network.multiply_adds
     n_threads = max(
         1, min(most_threads, work // WORK_PER_THREAD, batch_size // LEAST_ROWS_OF_THREAD)

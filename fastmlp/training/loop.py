@@ -8,9 +8,10 @@ stop at the same epoch.
 from __future__ import annotations
 
 import ctypes
-from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from operator import call
 from typing import Any
 
@@ -68,7 +69,11 @@ def interrupted() -> Warning:
     return UserWarning("Training interrupted by user.")
 
 
-_TYPES_OF_PERMUTE = types.int64[::1], types.int64, types.int64
+@cache
+def _compiled_permute() -> Any:
+    compile_apart(permute, (types.int64[::1], types.int64, types.int64))
+    permute(np.empty(0, np.int64), 0, 0)  # the first time, Numba runs Python to find what to call
+    return permute
 
 
 def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
@@ -83,12 +88,10 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
         return
     function = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
     state = bits.ctypes.state_address
-    compile_apart(permute, _TYPES_OF_PERMUTE)
-    permute(order[:0], function, state)  # Numba finds the compiled code, in Python the first time
     # All in one call of C code. With the lock held, no signal may be served: a handler that draws
     # numbers from the same generator, as another fit does, would wait for it for ever.
-    steps = (bits.lock.acquire, partial(permute, order, function, state), bits.lock.release)
-    deque(map(call, steps), maxlen=0)
+    draw = partial(_compiled_permute(), order, function, state)
+    list(map(call, (bits.lock.acquire, draw, bits.lock.release)))
 
 
 def all_finite(parameters: Parameters) -> bool:

@@ -105,18 +105,6 @@ def run_in(layer, function, *arguments):
 ALL = [*((name, LAYERS[0]) for name in CASES), *(("fit", layer) for layer in LAYERS[1:])]
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_an_exception_at_some_moments(layer):
-    names = CASES if layer == LAYERS[0] else ("fit", "predict_proba")
-    assert min(run_in(layer, leave_at_moments, 17, 199, *names)) > 0
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "layer"), ALL)
-def test_an_exception_at_every_moment(name, layer):
-    assert min(run_in(layer, leave_at_moments, 0, 1, name)) > 300
-
-
 def fit_at_moments(part, n_parts, *names):
     """Fit and predict in the handler of a signal at each moment of a part of them all."""
     others = [case for case, _ in cases(("fit", "predict_proba"))]
@@ -137,16 +125,22 @@ def fit_at_moments(part, n_parts, *names):
     assert all(served)
 
 
+#: A handler raises, or fits and predicts.
+handlers = pytest.mark.parametrize("disturb", [leave_at_moments, fit_at_moments])
+
+
+@handlers
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_fit_in_a_handler_at_some_moments(layer):
+def test_some_moments(layer, disturb):
     names = CASES if layer == LAYERS[0] else ("fit", "predict_proba")
-    assert min(run_in(layer, fit_at_moments, 17, 199, *names)) > 0
+    assert min(run_in(layer, disturb, 17, 199, *names)) > 0
 
 
 @pytest.mark.long
+@handlers
 @pytest.mark.parametrize(("name", "layer"), ALL)
-def test_a_fit_in_a_handler_at_every_moment(name, layer):
-    assert min(run_in(layer, fit_at_moments, 0, 1, name)) > 300
+def test_every_moment(name, layer, disturb):
+    assert min(run_in(layer, disturb, 0, 1, name)) > 300
 
 
 def fork_at_moments():
