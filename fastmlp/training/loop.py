@@ -10,8 +10,6 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, field
 from functools import cache, partial
-from dataclasses import dataclass, field
-from functools import cache, partial
 from operator import call
 from typing import Any
 
