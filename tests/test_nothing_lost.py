@@ -122,13 +122,13 @@ def test_failure_in_the_session(model, call, error, method, monkeypatch):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_failure_once_all_is_taken_on(model, call, error, monkeypatch):
-    take_on = fastmlp.estimators.fitting._take_on
+    take_on = fastmlp.estimators.fitting.take_on
 
     def late(*args):
         take_on(*args)
         raise error
 
-    monkeypatch.setattr(fastmlp.estimators.fitting, "_take_on", late)
+    monkeypatch.setattr(fastmlp.estimators.fitting, "take_on", late)
     expected = copy.deepcopy(model)
     with pytest.raises(error):
         quietly(call, model, X, Y)

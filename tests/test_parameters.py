@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import (
 )
 
 from fastmlp import MLPBinaryClassifier
+from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.estimators.parameters import (
     one_of,
     parameter,
@@ -25,7 +26,6 @@ from fastmlp.estimators.parameters import (
     same_as,
     takes_parameters,
 )
-from fastmlp.estimators.settings import MLPParameters
 
 COUNT = Interval(Integral, 1, None, closed="left")
 

@@ -121,6 +121,37 @@ def check_training_data(
     return CheckedData(X, y, labels, weight)
 
 
+def check_validation_data(
+    estimator: Any, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, classes: Array
+) -> CheckedData:
+    """Check rows that are given for validation, as `check_training_data` does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has the number and names of the features.
+    X_val, y_val, sample_weight_val
+        Rows, labels, and weights or None.
+    classes : ndarray
+        The labels that the model knows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As there, with a message that begins with the names of these arguments; and if y_val holds a
+        label that is not in `classes`.
+    """
+    try:
+        checked = check_training_data(estimator, X_val, y_val, sample_weight_val, reset=False)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
+    if not set(checked.labels.tolist()) <= set(classes.tolist()):
+        raise ValueError(
+            f"y_val has labels that y has not: y has {classes}, and y_val has {checked.labels}."
+        )
+    return checked
+
+
 def check_sparse_structure(X: Any) -> None:
     """Check that a CSR or CSC X names only entries and features that it has.
 

@@ -1,4 +1,4 @@
-"""Rows that are held out for early stopping, and the metric that is taken on them."""
+"""Rows that training is validated on: which they are, and the metrics that are taken on them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from sklearn.model_selection import train_test_split
 from fastmlp.data.rows import Rows
 
 Array = NDArray[Any]
-Metric = Callable[[Array, Array, Array | None], float]
+#: Weights and biases, by layer.
+Parameters = tuple[list[Array], list[Array]]
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Rows that are held out, and the metric that is taken on them.
+    """Rows that training is validated on, and the metric that tells when to stop.
 
     Attributes
     ----------
     rows : Rows
         Where the rows lie.
     order : ndarray of int64, or None
-        Which of `rows` are held out; None for all.
-    targets : ndarray of shape (n_held_out,)
-        Their targets, 0 or 1.
-    sample_weight : ndarray of shape (n_held_out,), or None
+        Which of `rows` they are; None for all.
+    targets : ndarray of bool of shape (n_validation,)
+        Their targets.
+    sample_weight : ndarray of shape (n_validation,), or None
         Their weights.
     metric : callable
-        ``metric(targets, probabilities, sample_weight)``; higher is better.
+        ``metric(validation, probabilities, parameters)``; higher is better.
     """
 
     rows: Rows
@@ -40,19 +41,41 @@ class Validation:
     sample_weight: Array | None
     metric: Metric
 
-    def score(self, probabilities: Array) -> float:
-        """Take the metric on the probabilities of the rows in `order`."""
-        return self.metric(self.targets, probabilities, self.sample_weight)
+    def score(self, probabilities: Array, parameters: Callable[[], Parameters]) -> float:
+        """Take the metric.
+
+        Parameters
+        ----------
+        probabilities : ndarray of shape (n_validation, 2)
+            1 − ŷ and ŷ of the rows.
+        parameters : callable
+            Returns the weights and biases that these come from.
+        """
+        return self.metric(self, probabilities, parameters)
+
+    def loss(self, probabilities: Array) -> float:
+        """Take the mean of ℒ = −log P(y) (N2), without an L2 term."""
+        right = np.where(self.targets, probabilities[:, 1], probabilities[:, 0])
+        return -float(np.average(np.log(right.astype(np.float64)), weights=self.sample_weight))
 
 
-def accuracy(targets: Array, probabilities: Array, sample_weight: Array | None) -> float:
-    """Take the weighted share of rows whose class is predicted right (class 1 where p > 0.5)."""
-    return float(np.average((probabilities > 0.5) == targets, weights=sample_weight))
+Metric = Callable[[Validation, Array, Callable[[], Parameters]], float]
 
 
-def always_right(targets: Array, probabilities: Array, sample_weight: Array | None) -> float:
+def accuracy(validation: Validation, probabilities: Array, parameters: Any) -> float:
+    """Take the weighted share of rows whose class is predicted right (class 1 where ŷ > 0.5)."""
+    right = (probabilities[:, 1] > 0.5) == validation.targets
+    return float(np.average(right, weights=validation.sample_weight))
+
+
+def always_right(validation: Validation, probabilities: Array, parameters: Any) -> float:
     """Take the accuracy of a model that knows one class and can only predict that."""
     return 1.0
+
+
+def negative_loss(validation: Validation, probabilities: Array, parameters: Any) -> float:
+    """Take −ℒ, so that higher is better."""
+    return -validation.loss(probabilities)
 
 
 def hold_out(

@@ -11,10 +11,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators import fitting
+from fastmlp.estimators.attributes import FITTED, HISTORIES
+from fastmlp.estimators.callbacks import CallbackSupportMixin
+from fastmlp.estimators.given import Given
+from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.prediction import logits, probabilities
 from fastmlp.estimators.probabilities import log_probabilities
-from fastmlp.estimators.settings import STOCHASTIC_SOLVERS, MLPParameters
+from fastmlp.estimators.settings import STOCHASTIC_SOLVERS
 from fastmlp.export.saving import opened, sealed
 
 Array = NDArray[Any]
@@ -35,17 +39,17 @@ def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
 
 def _own_attributes() -> set[str]:
     """Names of the parameters and of what training leaves, without those of a subclass."""
-    return {*parameters_of(MLPBinaryClassifier), *fitting.FITTED}
+    return {*parameters_of(MLPBinaryClassifier), *FITTED}
 
 
 @takes_parameters
-class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
+class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, BaseEstimator):
     """Multilayer perceptron for two classes.
 
     The network has ReLU, tanh, logistic or identity units in its hidden layers and one sigmoid unit
     at its output. It minimises the binary cross-entropy with an L2 penalty. The parameters, their
-    defaults and the numbers that come out are those of scikit-learn's MLPClassifier; `dtype`,
-    `weight_init` and `n_threads` are this class's own.
+    defaults and the numbers that come out are those of scikit-learn's MLPClassifier; those from
+    `dtype` on are this class's own.
 
     Parameters
     ----------
@@ -65,11 +69,24 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         The lowest loss of an epoch; None with early stopping. Not set by L-BFGS.
     loss_curve_ : list of float
         The loss of each epoch, each minibatch taken before its update. Warm starts and
-        `partial_fit` add to it. Not set by L-BFGS, and dropped by it in a warm start.
+        `partial_fit` add to it, as to the other curves. Not set by L-BFGS, and dropped by it in a
+        warm start.
+    learning_rate_curve_ : list of float
+        The mean learning rate of each epoch. Not set by L-BFGS.
     validation_scores_ : list of float or None
-        With early stopping, the accuracy after each epoch on the rows held out. Not set by L-BFGS.
+        With early stopping, the accuracy after each epoch on the validation rows, or what `scoring`
+        names (of "loss", the negative). Not set by L-BFGS.
+    validation_loss_curve_ : list of float or None
+        With early stopping, the loss after each epoch on the validation rows, without the L2 term
+        that is part of `loss_curve_`. Not set by L-BFGS.
     best_validation_score_ : float or None
-        With early stopping, the best accuracy of the last call to `fit`. Not set by L-BFGS.
+        With early stopping, the best score of the last call to `fit`. Not set by L-BFGS.
+    best_epoch_ : int or None
+        With early stopping, the epoch whose weights the model has: an index into
+        `validation_scores_` and `validation_loss_curve_`. Not set by L-BFGS.
+    init_scores_ : ndarray of shape (n_init,)
+        What each start of the last call to `fit` reached: its best validation score with early
+        stopping, else its last loss. Those that an interrupt left out are missing.
     t_ : int
         Rows that training went through, over all epochs.
     n_iter_ : int
@@ -121,7 +138,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        for name in fitting.HISTORIES:
+        for name in HISTORIES:
             # Training adds to these lists: a copy has its own, and a file gets what is sealed.
             if isinstance(state.get(name), list):
                 state[name] = list(state[name])
@@ -129,11 +146,23 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
 
     def __setstate__(self, state: Any) -> None:
         names = type(self) is MLPBinaryClassifier
-        super().__setstate__(opened(state, _own_attributes(), names=names))
+        attributes = opened(state, _own_attributes(), names=names)
+        # A file of before a parameter was added does without it.
+        defaults = {name: each.default for name, each in parameters_of(type(self)).items()}
+        super().__setstate__({**defaults, **attributes})
 
     @_fit_context(prefer_skip_nested_validation=True)
     @_as_in_kernels
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -146,6 +175,13 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, not negative. A minibatch whose weights are all 0 is left out. One
             below the smallest number of the dtype times the largest weight counts as 0.
+        X_val : array-like or CSR/CSC of shape (n_validation, n_features), default=None
+            Rows for early stopping to go by, in place of a part of X. A `Pipeline` transforms them
+            as X with ``transform_input=["X_val"]``.
+        y_val : array-like of shape (n_validation,), default=None
+            Their labels.
+        sample_weight_val : array-like of shape (n_validation,), default=None
+            Their weights.
 
         Returns
         -------
@@ -167,7 +203,7 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
             If training is interrupted, likewise; and before training, if `batch_size` is larger
             than the number of rows.
         """
-        fitting.fit(self, X, y, sample_weight)
+        fitting.fit(self, Given(X, y, sample_weight, X_val, y_val, sample_weight_val))
         return self
 
     @available_if(_solver_is_stochastic)
@@ -205,14 +241,22 @@ class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
         ------
         ValueError
             As `fit`; if the first call gives no `classes`; if y holds others; if `early_stopping`
-            is set, because one epoch has nothing to stop.
+            is set, because one epoch has nothing to stop; if `class_weight` is "balanced"; if
+            `n_init` is more than 1.
         """
         # scikit-learn's decorator would leave this out for an estimator that is fitted.
         if not get_config()["skip_parameter_validation"]:
             self._validate_params()
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        fitting.partial_fit(self, X, y, sample_weight, classes)
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "partial_fit does not support class_weight='balanced', because it sees a part of "
+                "the rows: give the weights in a dict."
+            )
+        if self.n_init > 1:
+            raise ValueError(f"partial_fit trains one network, not n_init={self.n_init}.")
+        fitting.partial_fit(self, Given(X, y, sample_weight), classes)
         return self
 
     @_as_in_kernels

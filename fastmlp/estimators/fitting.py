@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,61 +21,37 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from fastmlp.data.checks import TrainingData, check_fits_in, check_training_data
+from fastmlp.data.class_weights import class_weights, weighted
 from fastmlp.data.labels import check_classes, check_labels, encode
 from fastmlp.data.rows import as_rows
+from fastmlp.estimators import starts
+from fastmlp.estimators.attributes import take_on
+from fastmlp.estimators.callbacks import Told, has_callbacks, tell, with_callbacks
 from fastmlp.estimators.divergence import why_diverged
+from fastmlp.estimators.given import Given, Problem, network_attributes
 from fastmlp.estimators.settings import Settings
-from fastmlp.estimators.solvers import Attributes, train_by_epochs, train_by_lbfgs
+from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, warn_of_batch_size
+from fastmlp.estimators.starts import Trained
+from fastmlp.estimators.validation import check_arguments, validation_of
 from fastmlp.network.session import Session
+from fastmlp.runtime.team import available_threads
 from fastmlp.training.initialization import initial_parameters
 from fastmlp.training.loop import FitResult, all_finite
 from fastmlp.training.weights import FLOAT64, Weights, check_finite, check_parameters
 
 Array = NDArray[Any]
 
-#: Lists that each call adds to, in place as scikit-learn does: a new list for every partial_fit
-#: would make the cost of a long stream quadratic.
-HISTORIES = ("loss_curve_", "validation_scores_")
-# What the checks of X leave.
-_SET_BY_CHECKS = ("n_features_in_", "feature_names_in_")
 
-# What training by epochs leaves and L-BFGS does not.
-_SET_BY_EPOCHS = (*HISTORIES, "best_loss_", "best_validation_score_", "_training_state")
-
-#: Every attribute that training leaves.
-FITTED = (
-    "classes_",
-    "coefs_",
-    "intercepts_",
-    "n_iter_",
-    "loss_",
-    "n_layers_",
-    "n_outputs_",
-    "out_activation_",
-    "t_",
-    "n_features_in_",
-    "feature_names_in_",
-    *_SET_BY_EPOCHS,
-)
-
-
-def fit(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+def fit(estimator: Any, given: Given) -> None:
     """Train an estimator; with warm_start, from the weights that it has."""
     earlier = _fitted(estimator) if estimator.warm_start else {}
-    _say(_train(estimator, (X, y, sample_weight), earlier, earlier.get("classes_")))
+    _say(with_callbacks(_train)(estimator, given, earlier, earlier.get("classes_")))
 
 
-def partial_fit(
-    estimator: Any,
-    X: Any,
-    y: ArrayLike,
-    sample_weight: ArrayLike | None,
-    classes: ArrayLike | None,
-) -> None:
+def partial_fit(estimator: Any, given: Given, classes: ArrayLike | None) -> None:
     """Train an estimator for one epoch, from where the last call left it."""
     known = check_classes(vars(estimator).get("classes_"), classes)
-    given, earlier = (X, y, sample_weight), _fitted(estimator)
-    _say(_train(estimator, given, earlier, known, one_epoch=True))
+    _say(_train(estimator, given, _fitted(estimator), known, one_epoch=True))
 
 
 def _say(warning: Warning | None) -> None:
@@ -88,7 +66,7 @@ def _fitted(estimator: Any) -> dict[str, Any]:
 
 def _train(
     estimator: Any,
-    given: tuple[Any, ArrayLike, ArrayLike | None],
+    given: Given,
     earlier: Mapping[str, Any],
     known_classes: Array | None,
     *,
@@ -100,8 +78,8 @@ def _train(
     ----------
     estimator : estimator
         Whose parameters to train by, and who takes on the result.
-    given : tuple of (X, y, sample_weight)
-        As the user gave them.
+    given : Given
+        As the user gave it.
     earlier : mapping
         The attributes of earlier calls to go on from; empty to start anew.
     known_classes : ndarray or None
@@ -110,39 +88,69 @@ def _train(
         Whether this is partial_fit.
     """
     settings = Settings.of(estimator)
+    check_arguments(given, settings)
     draft = _draft_of(estimator)
-    checked = check_training_data(draft, *given, reset=not earlier)
+    checked = check_training_data(draft, given.X, given.y, given.sample_weight, reset=not earlier)
     classes = checked.labels if known_classes is None else known_classes
     if known_classes is not None:
         check_labels(checked.labels, known_classes, warm_start=not one_epoch)
+    by_class = class_weights(settings.class_weight, classes, checked.y, checked.sample_weight)
 
-    rng = check_random_state(settings.random_state)
-    session, dtype, working_dtype = _start(settings, earlier, checked.X, rng)
-    rows, targets = as_rows(checked.X, working_dtype), encode(checked.y, classes)
-    data = TrainingData(rows, targets, checked.sample_weight, classes)
-
+    # A start for each of these; training that goes on has one.
+    generators = starts.generators(
+        check_random_state(settings.random_state), 1 if earlier else settings.n_init
+    )
+    at_once, threads = _side_by_side(estimator, settings, len(generators))
+    start = partial(_start, replace(settings, n_threads=threads), earlier, checked.X)
+    first, dtype = start(generators[0])
+    rows, targets = as_rows(checked.X, first.network.dtype), encode(checked.y, classes)
+    weight = weighted(checked.sample_weight, targets, by_class)
+    data = TrainingData(rows, targets, weight, classes)
+    problem = Problem(estimator, draft, given, checked, data, by_class)
+    sessions = [first]
     try:
+        solver: ByEpochs | ByLBFGS
         if settings.by_epochs:
-            trained = train_by_epochs(session, data, settings, rng, earlier, one_epoch=one_epoch)
+            order, validation = validation_of(problem, settings, generators[0])
+            warn_of_batch_size(settings, len(order))
+            solver = ByEpochs(problem, settings, earlier, order, validation, one_epoch)
         else:
-            trained = train_by_lbfgs(session, data, settings, earlier)
+            solver = ByLBFGS(problem, settings, earlier)
             if settings.dtype is None:
                 dtype = FLOAT64
+        sessions += [start(rng)[0] for rng in generators[1:]]
+        n_starts = len(sessions)
+        told = None
+        if not one_epoch:
+            told = tell(problem, settings.max_iter if n_starts == 1 else n_starts)
+        jobs = [
+            partial(_train_start, solver, session, rng, told, n_starts)
+            for session, rng in zip(sessions, generators, strict=True)
+        ]
+        if at_once == 1:
+            trained = starts.one_after_another(jobs)
+        else:
+            trained = starts.side_by_side(jobs, sessions, at_once)
     finally:
         # X is the user's, who may do anything with its memory from here on. Where an exception cuts
         # this wait short, too, threads hold all that they read and write.
-        session.end_training()
-    result, learned = trained
-    model = _model(result, dtype)
+        for session in sessions:
+            session.end_training()
+    best = starts.best_of(trained)
+    model = _model(best.result, dtype)
     if not all_finite((model["coefs_"], model["intercepts_"])):
-        start = earlier.get("coefs_", []), earlier.get("intercepts_", [])
-        check_finite(*start)
+        begun = earlier.get("coefs_", []), earlier.get("intercepts_", [])
+        check_finite(*begun)
         raise ValueError(
             "Solver produced non-finite parameter weights: training diverged. "
-            + why_diverged(settings, data, [*start[0], *start[1]])
+            + why_diverged(settings, data, [*begun[0], *begun[1]])
         )
-    _take_on(estimator, draft, {"classes_": classes, **model, **learned}, earlier)
-    return result.warning
+    if told is not None:
+        told.end(lambda: best.result.parameters)
+    if not one_epoch:
+        model["init_scores_"] = np.array([each.reached for each in trained])
+    take_on(estimator, draft, {"classes_": classes, **model, **best.learned}, earlier)
+    return best.result.warning
 
 
 def _draft_of(estimator: Any) -> Any:
@@ -154,7 +162,7 @@ def _draft_of(estimator: Any) -> Any:
 
 def _start(
     settings: Settings, earlier: Mapping[str, Any], X: Any, rng: np.random.RandomState
-) -> tuple[Session, np.dtype[Any], np.dtype[Any]]:
+) -> tuple[Session, np.dtype[Any]]:
     """Make a session that holds the weights to start with.
 
     Returns
@@ -162,9 +170,7 @@ def _start(
     session : Session
         Has copies of the weights: the drawn ones are as large as its own, and are gone on return.
     dtype : dtype
-        The dtype of the weights.
-    working_dtype : dtype
-        The dtype of the session.
+        The dtype of the weights; L-BFGS's sessions work in float64 all the same.
     """
     weights = _present_weights(settings, earlier) if earlier else _new_weights(settings, X, rng)
     dtype = weights.dtype
@@ -173,7 +179,7 @@ def _start(
     session = weights.session(
         settings.activation, settings.n_threads, working_dtype, sparse=issparse(X)
     )
-    return session, dtype, working_dtype
+    return session, dtype
 
 
 def _present_weights(settings: Settings, earlier: Mapping[str, Any]) -> Weights:
@@ -199,46 +205,42 @@ def _new_weights(settings: Settings, X: Any, rng: np.random.RandomState) -> Weig
     return Weights(*drawn, widths)
 
 
+def _side_by_side(estimator: Any, settings: Settings, n_starts: int) -> tuple[int, int | None]:
+    """Say how many starts are trained at once, and how many threads each has.
+
+    Callbacks, printed lines and a user's own functions expect one at a time, in their thread.
+    """
+    watched = settings.verbose or has_callbacks(estimator)
+    if n_starts == 1 or not settings.by_epochs or watched or settings.calls_the_user:
+        return 1, settings.n_threads
+    n_threads = available_threads(settings.n_threads)
+    at_once = min(n_starts, n_threads)
+    return at_once, n_threads // at_once
+
+
+def _train_start(
+    solver: ByEpochs | ByLBFGS,
+    session: Session,
+    rng: np.random.RandomState,
+    told: Told | None,
+    n_starts: int,
+) -> Trained:
+    """Train from one start of so many, and tell callbacks of it where it is not the only one."""
+    if told is None or n_starts == 1:
+        return solver.train(session, rng, told)
+    task = told.subtask("start", solver.settings.max_iter)
+    trained = solver.train(session, rng, task)
+    task.end(lambda: trained.result.parameters)
+    return trained
+
+
 def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Gather the attributes that training by any solver leaves."""
     coefs, intercepts = (
         [array.astype(dtype, copy=False) for array in arrays] for arrays in result.parameters
     )
     return {
-        "coefs_": coefs,
-        "intercepts_": intercepts,
+        **network_attributes((coefs, intercepts)),
         "n_iter_": result.n_iter,
         "loss_": result.loss,
-        "n_layers_": len(coefs) + 1,
-        "n_outputs_": 1,
-        "out_activation_": "logistic",
     }
-
-
-def _take_on(
-    estimator: Any, draft: Any, attributes: Attributes, earlier: Mapping[str, Any]
-) -> None:
-    """Give an estimator its fitted attributes, and take those of an earlier call from it.
-
-    In one step, and an exception that comes before it has histories cut to what they were.
-    """
-    added = []
-    for name in HISTORIES:
-        history, new = earlier.get(name), attributes.get(name)
-        if history is not None and new is not None:
-            attributes[name] = history if isinstance(history, list) else list(history)
-            added.append((attributes[name], len(history), new))
-    taken_on = dict(vars(estimator))
-    for name in (*_SET_BY_CHECKS, *_SET_BY_EPOCHS):
-        taken_on.pop(name, None)
-    taken_on |= {name: vars(draft)[name] for name in _SET_BY_CHECKS if name in vars(draft)}
-    taken_on |= attributes
-    try:
-        for history, _, new in added:
-            history += new
-        estimator.__dict__ = taken_on
-    except BaseException:
-        if vars(estimator) is not taken_on:
-            for history, length, _ in added:
-                del history[length:]
-        raise

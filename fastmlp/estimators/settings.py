@@ -1,162 +1,24 @@
-"""The parameters of a network's estimator, and the settings that a call to fit makes of them."""
+"""The settings that a call to fit makes of an estimator's parameters."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from numbers import Integral, Real
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, Options
+from numpy.typing import NDArray
 
-from fastmlp.estimators.parameters import one_of, parameter, takes_parameters
+from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.network.optimizer import Optimizer
-from fastmlp.training.initialization import LAYER_RULES
+from fastmlp.training.schedules import by_function, cosine
 from fastmlp.training.weights import FLOAT32, FLOAT64
 
 #: Solvers that go through the rows in epochs of minibatches.
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 _AUTO_BATCH_SIZE = 200
-
-_COUNT = Interval(Integral, 1, None, closed="left")
-_POSITIVE = Interval(Real, 0, None, closed="neither")
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
-_SHARE = Interval(Real, 0, 1, closed="left")
-
-
-@takes_parameters
-class MLPParameters:
-    """Parameters of a multilayer perceptron: scikit-learn's, in its order, and own ones."""
-
-    hidden_layer_sizes: Any = parameter(
-        (100,),
-        ["array-like", _COUNT],
-        "Units of each hidden layer. ``()`` has none, and is logistic regression.",
-        group="network",
-        type_text="int or array-like of int",
-    )
-    activation: str = parameter(
-        "relu",
-        one_of("identity", "logistic", "tanh", "relu"),
-        "What hidden units do with their input z: z, 1 / (1 + exp(−z)), tanh(z) or max(0, z).",
-        group="network",
-    )
-    _: KW_ONLY
-    solver: str = parameter(
-        "adam",
-        one_of("lbfgs", "sgd", "adam"),
-        "How the loss is minimised: by L-BFGS-B over all rows at once, or over minibatches by "
-        "gradient descent with momentum or by Adam.",
-    )
-    alpha: float = parameter(
-        0.0001,
-        _NOT_NEGATIVE,
-        "Strength of the L2 penalty on the weights: ``alpha / 2 · Σ‖W‖²`` is added to the sum of "
-        "the losses of a minibatch. Biases are not penalised.",
-        group="regularisation",
-    )
-    batch_size: int | str = parameter(
-        "auto",
-        [one_of("auto"), _COUNT],
-        'Rows of a minibatch; ``"auto"`` is ``min(200, n_samples)``. L-BFGS has no minibatches.',
-    )
-    learning_rate: str = parameter(
-        "constant",
-        one_of("constant", "invscaling", "adaptive"),
-        'How the learning rate of ``solver="sgd"`` goes on from `learning_rate_init`: it stays, it '
-        "falls with the number t of rows seen as ``learning_rate_init / (t + 1)**power_t``, or it "
-        "is divided by 5 at each plateau, until it is at most 1e-6.",
-    )
-    learning_rate_init: float = parameter(
-        0.001, _POSITIVE, 'The learning rate of the first epoch, for "sgd" and "adam".'
-    )
-    power_t: float = parameter(
-        0.5, _NOT_NEGATIVE, 'The exponent of ``learning_rate="invscaling"``.'
-    )
-    max_iter: int = parameter(
-        200, _COUNT, "The most epochs, or iterations of L-BFGS.", group="stopping"
-    )
-    shuffle: bool = parameter(
-        True, "boolean", "Whether each epoch goes through the rows in a new order."
-    )
-    random_state: int | np.random.RandomState | None = parameter(
-        None,
-        "random_state",
-        "Where the first weights, the split for early stopping and the order of the rows are drawn "
-        "from. An int gives the same model each time, with any number of threads.",
-    )
-    tol: float = parameter(
-        1e-4,
-        _NOT_NEGATIVE,
-        "The least improvement that counts. For L-BFGS, the largest entry of the gradient at which "
-        "it stops.",
-        group="stopping",
-    )
-    verbose: bool | int = parameter(False, "verbose", "Whether to print the loss of each epoch.")
-    warm_start: bool = parameter(
-        False, "boolean", "Whether `fit` goes on from the weights of the previous call."
-    )
-    momentum: float = parameter(
-        0.9,
-        Interval(Real, 0, 1, closed="both"),
-        'The share of a step of "sgd" that goes on into the next; in [0, 1].',
-    )
-    nesterovs_momentum: bool = parameter(
-        True, "boolean", 'Whether "sgd" takes the gradient\'s step from where the momentum leads.'
-    )
-    early_stopping: bool = parameter(
-        False,
-        "boolean",
-        "Whether to hold out rows, to stop when the accuracy on them no longer improves, and to "
-        'keep the weights of the best accuracy. "sgd" and "adam" only.',
-        group="stopping",
-    )
-    validation_fraction: float = parameter(
-        0.1, _SHARE, "The share of the rows to hold out for early stopping.", group="stopping"
-    )
-    beta_1: float = parameter(0.9, _SHARE, "Decay of Adam's mean of gradients; in [0, 1).")
-    beta_2: float = parameter(
-        0.999, _SHARE, "Decay of Adam's mean of squared gradients; in [0, 1)."
-    )
-    epsilon: float = parameter(1e-8, _POSITIVE, "Added to the denominator of Adam's step.")
-    n_iter_no_change: float = parameter(
-        10,
-        [_COUNT, Options(Real, {np.inf})],
-        "Training stops where more than this many epochs in a row improve by less than `tol`.",
-        group="stopping",
-    )
-    max_fun: int = parameter(
-        15000, _COUNT, "The most evaluations of the loss by L-BFGS.", group="stopping"
-    )
-    dtype: Any = parameter(
-        "auto",
-        [
-            one_of("auto", "float32", "float64"),
-            Options(type, {np.float32, np.float64, float}),
-            Options(np.dtype, {FLOAT32, FLOAT64}),
-        ],
-        'The floating-point format of the weights and of all work. "auto" is float32 for a float32 '
-        'X and float64 for any other. L-BFGS always works in float64, and with "auto" its weights '
-        "stay float64.",
-        group="machine",
-        type_text='"auto", "float32", "float64" or the NumPy dtype',
-    )
-    weight_init: str = parameter(
-        "glorot_uniform",
-        one_of(*LAYER_RULES),
-        'How weights start. "glorot_uniform" is scikit-learn\'s start, biases included; the others '
-        "start with biases of 0.",
-        group="network",
-    )
-    n_threads: int | None = parameter(
-        None,
-        [None, _COUNT, Interval(Integral, None, -1, closed="right")],
-        "The most threads to use. None and -1 are numba's number of threads, -2 is one less, and "
-        "so on. The number changes no result.",
-        group="machine",
-        type_text="int or None",
-    )
 
 
 def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
@@ -179,6 +41,40 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in entries)
 
 
+def _check_together(parameters: MLPParameters) -> None:
+    """Check parameters that make sense with some others only.
+
+    Raises
+    ------
+    ValueError
+        If one is set beside others with which it would do nothing.
+    """
+    p = parameters
+    by_epochs = {
+        "scoring": p.scoring is not None,
+        "learning_rate": p.learning_rate == "cosine" or not isinstance(p.learning_rate, str),
+        "warmup": p.warmup > 0,
+    }
+    if p.solver not in STOCHASTIC_SOLVERS:
+        for name, is_set in by_epochs.items():
+            if is_set:
+                raise ValueError(
+                    f"{name}={getattr(p, name)!r} needs solver='adam' or 'sgd': L-BFGS has no "
+                    "epochs."
+                )
+    if p.scoring is not None and not p.early_stopping:
+        raise ValueError(f"scoring={p.scoring!r} needs early_stopping=True, which goes by it.")
+
+
+def _factors(
+    learning_rate: str | Callable[[float], float],
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    """Find what the learning rate is multiplied by; None for scikit-learn's names."""
+    if callable(learning_rate):
+        return by_function(learning_rate)
+    return cosine if learning_rate == "cosine" else None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a call to fit trains by: the estimator's parameters, checked and brought to one form.
@@ -198,12 +94,18 @@ class Settings:
     optimizer : Optimizer
         The update of a solver by epochs, and its constants.
     schedule : tuple of (learning_rate, learning_rate_init, power_t)
-        What names a schedule of learning rates.
+        What names a schedule of learning rates; "callable" is the name of a function.
+    factors : callable or None
+        From shares of the training done to factors of the rate; None where all are 1.
+    warmup : float
+        As the parameter.
     alpha : float
         As the parameter.
     batch_size : int or None
         Rows of a minibatch; None for "auto".
     shuffle, verbose, early_stopping : bool
+        As the parameters.
+    class_weight, scoring, n_init : object
         As the parameters.
     random_state : int, RandomState or None
         As the parameter.
@@ -219,6 +121,8 @@ class Settings:
     solver: str
     optimizer: Optimizer
     schedule: tuple[str, float, float]
+    factors: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None
+    warmup: float
     alpha: float
     batch_size: int | None
     shuffle: bool
@@ -230,6 +134,9 @@ class Settings:
     early_stopping: bool
     validation_fraction: float
     verbose: bool
+    class_weight: dict[Any, float] | str | None
+    scoring: str | Callable[..., float] | None
+    n_init: int
 
     @classmethod
     def of(cls, parameters: MLPParameters) -> Self:
@@ -241,9 +148,12 @@ class Settings:
         Raises
         ------
         ValueError
-            If an entry of hidden_layer_sizes is not a positive integer.
+            If an entry of hidden_layer_sizes is not a positive integer, if a function for
+            learning_rate returns no factor, or if parameters do not go together.
         """
         p = parameters
+        _check_together(p)
+        schedule = p.learning_rate if isinstance(p.learning_rate, str) else "callable"
         return cls(
             hidden=check_hidden_layer_sizes(p.hidden_layer_sizes),
             activation=p.activation,
@@ -259,7 +169,9 @@ class Settings:
                 beta_2=float(p.beta_2),
                 epsilon=float(p.epsilon),
             ),
-            schedule=(p.learning_rate, float(p.learning_rate_init), float(p.power_t)),
+            schedule=(schedule, float(p.learning_rate_init), float(p.power_t)),
+            factors=_factors(p.learning_rate),
+            warmup=float(p.warmup),
             alpha=float(p.alpha),
             batch_size=None if isinstance(p.batch_size, str) else int(p.batch_size),
             shuffle=p.shuffle,
@@ -271,12 +183,20 @@ class Settings:
             early_stopping=p.early_stopping,
             validation_fraction=float(p.validation_fraction),
             verbose=bool(p.verbose),
+            class_weight=p.class_weight,
+            scoring=p.scoring,
+            n_init=int(p.n_init),
         )
 
     @property
     def by_epochs(self) -> bool:
         """Whether the solver goes through the rows in epochs of minibatches."""
         return self.solver in STOCHASTIC_SOLVERS
+
+    @property
+    def calls_the_user(self) -> bool:
+        """Whether training calls a function of the user's."""
+        return callable(self.scoring) or self.schedule[0] == "callable"
 
     @property
     def learning_rate_init(self) -> float:

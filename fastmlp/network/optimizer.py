@@ -40,8 +40,11 @@ class Optimizer:
         constants = self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, epsilon
         return Update(piece, alpha, tuple(map(float, constants)))
 
-    def rates(self, learning_rate: float, steps: np.ndarray) -> np.ndarray:
-        """Rates of the updates of these numbers, from 1: Adam's hold its bias correction."""
+    def rates(self, learning_rate: float | np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Rates of the updates of these numbers, from 1: Adam's hold its bias correction.
+
+        learning_rate : one for all, or one each
+        """
         if self.solver != "adam":
             return np.full(len(steps), learning_rate, np.float64)
         rates = learning_rate * np.sqrt(1.0 - self.beta_2**steps) / (1.0 - self.beta_1**steps)

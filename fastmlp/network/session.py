@@ -81,6 +81,7 @@ class Session:
         # A call under way, and the numbers before it, where it can be left in the middle.
         self._call: Call | None = None
         self._undo: list[np.ndarray] | None = None
+        self._cancelled = False
 
     def _settle(self) -> None:
         """Wait for what still runs, and undo what it has half done; can be interrupted itself."""
@@ -197,6 +198,10 @@ class Session:
         self._data = data_of(rows, targets, sample_weight)
         self._training = self._whole = None
 
+    def cancel(self) -> None:
+        """Have a training that another thread runs end as by an interrupt, within 0.2 s."""
+        self._cancelled = True
+
     def end_training(self) -> None:
         """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""
         self._settle()
@@ -260,14 +265,14 @@ class Session:
         return self._data
 
     # -- training ----------------------------------------------------------------------------------
-    def train_epoch(self, order: np.ndarray, learning_rate: float) -> float:
+    def train_epoch(self, order: np.ndarray, learning_rate: float | np.ndarray) -> float:
         """One pass over the rows named by `order` in minibatches; returns the mean loss.
 
         Parameters
         ----------
         order : ndarray of int64
             Row numbers in the order of training; the last minibatch may be ragged.
-        learning_rate : float
+        learning_rate : float or ndarray of shape (n_minibatches,)
             Without Adam's bias correction, which is added here.
 
         Returns
@@ -307,6 +312,8 @@ class Session:
         """Go through the minibatches of an epoch in calls of a length to choose."""
         done, used = 0, batches.used
         while done < len(used):
+            if self._cancelled:
+                raise KeyboardInterrupt
             threads, longest = training.pace.next_call()
             part = used[done : done + longest]
             started = time.perf_counter()

@@ -9,18 +9,22 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.network.layout import Network
 from fastmlp.network.session import Session
-from fastmlp.training.loop import FitResult, interrupted
+from fastmlp.training.loop import FitResult, Watcher
 
 
 @dataclass
 class _Iterates:
     """The newest iterate of L-BFGS, so that an interrupt finds it."""
 
+    network: Network
     x: NDArray[np.float64]
+    verbose: bool
+    watcher: Watcher | None
     loss: float = np.nan
     n_iter: int = 0
-    verbose: bool = False
+    stopped: bool = False
 
     def __call__(self, intermediate_result: OptimizeResult) -> None:
         # scipy reuses the array of the iterate.
@@ -29,6 +33,16 @@ class _Iterates:
         self.x, self.loss, self.n_iter = x, loss, self.n_iter + 1
         if self.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
+        if self.watcher is not None:
+            # scipy tells of an iteration where it ends.
+            self.watcher.begin(self.result())
+            self.stopped = self.watcher.end(self.result())
+            if self.stopped:
+                raise StopIteration
+
+    def result(self) -> FitResult:
+        """The model that it is."""
+        return FitResult(self.network.unflatten(self.x), self.n_iter, self.loss)
 
 
 def fit_lbfgs(
@@ -38,6 +52,7 @@ def fit_lbfgs(
     max_fun: int,
     tol: float,
     verbose: bool = False,
+    watcher: Watcher | None = None,
 ) -> FitResult:
     """Minimise the loss over all rows by L-BFGS-B, from the session's weights on.
 
@@ -53,6 +68,8 @@ def fit_lbfgs(
         Stop where no entry of the gradient is larger.
     verbose : bool, default=False
         Whether to print a line for each iteration.
+    watcher : Watcher or None, default=None
+        Who is told of each iteration, and may end training there.
 
     Returns
     -------
@@ -66,7 +83,7 @@ def fit_lbfgs(
         loss, gradient = session.loss_and_gradient()
         return loss, network.flatten(gradient)
 
-    iterates = _Iterates(network.flatten(session.get_parameters()), verbose=verbose)
+    iterates = _Iterates(network, network.flatten(session.get_parameters()), verbose, watcher)
     try:
         outcome = minimize(
             loss_and_gradient,
@@ -77,8 +94,9 @@ def fit_lbfgs(
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
     except KeyboardInterrupt:
-        parameters = network.unflatten(iterates.x)
-        return FitResult(parameters, iterates.n_iter, iterates.loss, warning=interrupted())
+        return iterates.result().interrupt()
+    if iterates.stopped:
+        return iterates.result()
     n_iter, warning = min(int(outcome.nit), max_iter), None
     if outcome.status != 0:
         advice = f" Raise max_iter={max_iter}." if n_iter == max_iter else ""

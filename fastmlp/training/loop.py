@@ -8,10 +8,11 @@ stop at the same epoch.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from operator import call
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numba import types
@@ -44,27 +45,37 @@ class FitResult:
         The last loss; NaN if training was interrupted before there was one.
     loss_curve : list of float
         The loss of each epoch.
-    validation_scores : list of float
-        The score of each epoch, empty without a `Validation`.
+    rate_curve : list of float
+        The mean learning rate of each epoch.
+    validation_scores, validation_loss_curve : list of float
+        Score and loss on the validation rows after each epoch, empty without a `Validation`.
+    best_epoch : int or None
+        Index of the best score; None without one.
     state : State or None
         Where the optimizer stands, for training that goes on. None after L-BFGS.
     warning : Warning or None
         What there is to say about the model. Whoever keeps it says it then, because a filter may
         make an error of it.
+    interrupted : bool
+        Whether an interrupt has ended training.
     """
 
     parameters: Parameters = field(default_factory=lambda: ([], []))
     n_iter: int = 0
     loss: float = np.nan
     loss_curve: list[float] = field(default_factory=list)
+    rate_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    validation_loss_curve: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
     state: State | None = None
     warning: Warning | None = None
+    interrupted: bool = False
 
-
-def interrupted() -> Warning:
-    """What there is to say of training that an interrupt ended."""
-    return UserWarning("Training interrupted by user.")
+    def interrupt(self) -> Self:
+        """Take note that an interrupt has ended training."""
+        self.warning, self.interrupted = UserWarning("Training interrupted by user."), True
+        return self
 
 
 @cache
@@ -98,6 +109,16 @@ def all_finite(parameters: Parameters) -> bool:
     return all(np.isfinite(array).all() for array in (*coefs, *intercepts))
 
 
+class Watcher(Protocol):
+    """Who is told of each epoch."""
+
+    def begin(self, result: FitResult) -> None:
+        """Be told that an epoch begins."""
+
+    def end(self, result: FitResult) -> bool:
+        """Be told what came of it, and say whether training is to end here."""
+
+
 @dataclass
 class Training:
     """Training by epochs of minibatches, from the session's weights on.
@@ -123,8 +144,10 @@ class Training:
         Rows that earlier trainings of this model went through; counted on.
     shuffle : bool
         Whether each epoch permutes the order.
+    watchers : sequence of Watcher
+        Who is told of each epoch.
     verbose : bool
-        Whether to print a line for each epoch.
+        Whether to print what becomes of a plateau.
     """
 
     session: Session
@@ -135,6 +158,7 @@ class Training:
     validation: Validation | None = None
     samples_seen: int = 0
     shuffle: bool = True
+    watchers: Sequence[Watcher] = ()
     verbose: bool = False
 
     def run(self, max_epochs: int, *, warn_unconverged: bool = True) -> FitResult:
@@ -169,9 +193,9 @@ class Training:
                     "training converged. Raise max_iter, or raise tol to accept this model."
                 )
         except KeyboardInterrupt:
-            result.warning = interrupted()
+            result.interrupt()
         while not self._finish(result):
-            result.warning = interrupted()
+            result.interrupt()
         return result
 
     def resume(self, step: int, moments: list[Array]) -> None:
@@ -185,27 +209,35 @@ class Training:
             if self.validation is None:
                 result.parameters = self.session.get_parameters()
             result.state = self.session.state()
+            # What an epoch has written down that an interrupt ended.
+            del result.rate_curve[result.n_iter :]
+            del result.validation_loss_curve[len(result.validation_scores) :]
         except KeyboardInterrupt:
             return False
         return True
 
     def _run_epoch(self, result: FitResult) -> bool:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""
+        for watcher in self.watchers:
+            watcher.begin(result)
         if self.shuffle:
             shuffle(self.order, self.rng)
-        loss = self.session.train_epoch(self.order, self.schedule.rate)
+        rates = self.schedule.rates
+        result.rate_curve.append(float(np.mean(rates)))  # `_finish` drops that of no epoch
+        loss = self.session.train_epoch(self.order, rates)
         seen = self.samples_seen + len(self.order)
         # An interrupt is served after a call, so not before all of this is noted.
         result.n_iter, result.loss, self.samples_seen = result.n_iter + 1, loss, seen
         result.loss_curve.append(loss)
-        if self.verbose:
-            print(f"Iteration {result.n_iter}, loss = {loss:.8f}")
 
         if self.validation is None:
             self.plateau.update(loss)
         else:
             self._validate(self.validation, result)
         self.schedule.epoch_ended(self.samples_seen)
+        stop = [watcher.end(result) for watcher in self.watchers]
+        if any(stop):
+            return True
         if self.plateau.reached:
             return self._plateau_is_the_end()
         # Weights that are not finite never become finite again, so the remaining epochs are
@@ -213,19 +245,17 @@ class Training:
         return bool(np.isnan(loss)) and self.validation is None and not self._is_finite()
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
-        """Score the rows held out, and keep the weights of the best score."""
-        score = validation.score(
-            self.session.probabilities(validation.rows, validation.order)[:, 1]
-        )
-        parameters = result.parameters
+        """Score the validation rows, and keep the weights of the best score."""
+        probabilities = self.session.probabilities(validation.rows, validation.order)
+        result.validation_loss_curve.append(validation.loss(probabilities))
+        score = validation.score(probabilities, self.session.get_parameters)
+        parameters, best_epoch = result.parameters, result.best_epoch
         if score > self.plateau.best:
-            parameters = self.session.get_parameters()
+            parameters, best_epoch = self.session.get_parameters(), result.n_iter - 1
         # As above: the best score and its weights belong together.
         self.plateau.update(score)
-        result.parameters = parameters
+        result.parameters, result.best_epoch = parameters, best_epoch
         result.validation_scores.append(score)
-        if self.verbose:
-            print(f"Validation score: {score:f}")
 
     def _plateau_is_the_end(self) -> bool:
         action = self.schedule.plateau()

@@ -32,6 +32,7 @@ def state_after(
         "shapes": [array.shape for arrays in result.parameters for array in arrays],
         "schedule": schedule,
         "learning_rate": training.schedule.rate,
+        "epochs": 0 if training.schedule.scale is None else training.schedule.scale.epochs,
         "epochs_without_improvement": training.plateau.count,
         "step": result.state.step,
         "moments": result.state.moments,
@@ -77,4 +78,6 @@ def resume(
     training.plateau.count = state["epochs_without_improvement"]
     if state["schedule"] == schedule:
         training.schedule.rate = state["learning_rate"]
+        if training.schedule.scale is not None:
+            training.schedule.scale.epochs = state.get("epochs", 0)
     return True

@@ -13,7 +13,7 @@ from data import assert_same_parameters, quietly, two_classes
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.estimators.fitting import FITTED
+from fastmlp.estimators.attributes import FITTED
 
 X, Y = two_classes()
 LABELS = np.array(["no", "yes"])[Y]

@@ -1,0 +1,116 @@
+"""Training from several random starts, of which the best is kept: the loss is not convex (N12)."""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastmlp.network.session import Session
+from fastmlp.training.loop import FitResult
+
+Job = Callable[[], "Trained"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of one start.
+
+    Attributes
+    ----------
+    result : FitResult
+        The model.
+    learned : dict
+        Further attributes of an estimator.
+    """
+
+    result: FitResult
+    learned: dict[str, Any]
+
+    @property
+    def reached(self) -> float:
+        """The best validation score, or without one the last loss."""
+        scores = self.result.validation_scores
+        return max(scores) if scores else self.result.loss
+
+
+def generators(rng: np.random.RandomState, n_init: int) -> list[np.random.RandomState]:
+    """Give each start a generator of random numbers: the first one has `rng` itself.
+
+    The seeds of the others come from a copy of it, so that the first start is that of ``n_init=1``.
+    """
+    if n_init == 1:
+        return [rng]
+    seeds = copy.deepcopy(rng).randint(2**31 - 1, size=n_init - 1)
+    return [rng, *map(np.random.RandomState, seeds.tolist())]
+
+
+def one_after_another(jobs: Sequence[Job]) -> list[Trained]:
+    """Train from each start in turn; an interrupt ends all."""
+    trained: list[Trained] = []
+    for job in jobs:
+        trained.append(job())
+        if trained[-1].result.interrupted:
+            break
+    return trained
+
+
+def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: int) -> list[Trained]:
+    """Train from the starts in so many threads at once.
+
+    An interrupt ends all of them with the weights that they have, and those that have not begun are
+    left out. Where another exception comes, they end before it goes on.
+
+    Parameters
+    ----------
+    jobs : sequence of callable
+        Each trains from one start.
+    sessions : sequence of Session
+        In which they do.
+    n_threads : int
+        Starts that are trained at once.
+    """
+    futures: list[Future[Trained]] = []
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        # Each in a copy of the context, which has NumPy's settings for overflows.
+        futures += [pool.submit(contextvars.copy_context().run, job) for job in jobs]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        failed = any(future.done() and future.exception() for future in futures)
+    except KeyboardInterrupt:
+        failed = True
+    except BaseException:
+        _end(pool, sessions)
+        raise
+    if failed:
+        _end(pool, sessions)
+    pool.shutdown()
+    trained = [future.result() for future in futures if not future.cancelled()]
+    return trained or [jobs[0]()]
+
+
+def _end(pool: ThreadPoolExecutor, sessions: Sequence[Session]) -> None:
+    """End what is under way."""
+    for session in sessions:
+        session.cancel()
+    pool.shutdown(cancel_futures=True)
+
+
+def best_of(trained: Sequence[Trained]) -> Trained:
+    """Find the start with the best score, or the lowest loss; the first of equals.
+
+    An interrupted training has the better of two starts as one that has not ended.
+    """
+    scored = bool(trained[0].result.validation_scores)
+    reached = np.array([each.reached for each in trained])
+    worst = -np.inf if scored else np.inf
+    reached = np.where(np.isnan(reached), worst, reached)
+    best = trained[int(np.argmax(reached) if scored else np.argmin(reached))]
+    if any(each.result.interrupted for each in trained):
+        best.result.interrupt()
+    return best
