@@ -9,7 +9,7 @@ from sklearn.utils import shuffle
 from fastmlp.data.split import Validation
 from fastmlp.training import loop
 from fastmlp.training.loop import Training, all_finite
-from fastmlp.training.schedules import Adaptive, Constant, InverseScaling
+from fastmlp.training.schedules import Adaptive, Constant, InverseScaling, Scale
 from fastmlp.training.stopping import Plateau
 
 N_SAMPLES = 20
@@ -31,7 +31,8 @@ class ScriptedSession:
         return loss
 
     def probabilities(self, rows, order):
-        return np.array([[np.nan, self.scores[len(self.orders) - 1]]])
+        score = self.scores[len(self.orders) - 1]
+        return np.array([[1 - score, score]])
 
     def get_parameters(self):
         weight = np.nan if np.isnan([0.0, *self.losses[: len(self.orders)]][-1]) else 0.0
@@ -48,7 +49,9 @@ def training(losses, scores=None, *, tol=0.0, patience=10, schedule=None, **kwar
     validation = None
     if scores is not None:
         # What the session plays back as probabilities is the score itself.
-        validation = Validation(None, None, None, None, lambda targets, p, weight: p[0])
+        validation = Validation(
+            None, None, np.array([True]), None, lambda validation, p, parameters: p[0, 1]
+        )
     return Training(
         ScriptedSession(losses, scores or ()),
         np.arange(N_SAMPLES),
@@ -187,15 +190,9 @@ def test_divergence_under_early_stopping_runs_into_the_plateau():
     assert result.parameters[0][0] == 1
 
 
-def test_verbose_output(capsys):
+def test_a_plateau_is_printed_on_request(capsys):
     training([1.0] * 3, [0.5, 0.5, 0.5], patience=1, tol=1e-4, verbose=True).run(9)
     assert capsys.readouterr().out.splitlines() == [
-        "Iteration 1, loss = 1.00000000",
-        "Validation score: 0.500000",
-        "Iteration 2, loss = 1.00000000",
-        "Validation score: 0.500000",
-        "Iteration 3, loss = 1.00000000",
-        "Validation score: 0.500000",
         "Validation score did not improve more than tol=0.000100 for 1 consecutive epochs. "
         "Stopping.",
     ]
@@ -210,3 +207,50 @@ def test_verbose_output(capsys):
 def test_quiet_without_verbose(capsys):
     training([1.0] * 3, [0.5, 0.5, 0.5], patience=1, tol=0.1).run(3)
     assert capsys.readouterr().out == ""
+
+
+def test_validation_is_written_down():
+    scores = [0.5, 0.25, 0.8, 0.8]
+    result = training([1.0] * 4, scores).run(4)
+    np.testing.assert_allclose(result.validation_loss_curve, -np.log(scores), rtol=1e-15)
+    assert result.best_epoch == 2
+    assert training([1.0]).run(1).best_epoch is None
+
+
+def test_an_epoch_that_an_interrupt_ends_leaves_nothing_in_the_curves():
+    result = training([3.0, KeyboardInterrupt()], [0.8]).run(9)
+    assert result.interrupted
+    assert (len(result.loss_curve), len(result.rate_curve)) == (1, 1)
+    assert (len(result.validation_scores), len(result.validation_loss_curve)) == (1, 1)
+    assert not training([3.0]).run(1).interrupted
+
+
+class Notes:
+    """A watcher that writes down what it is told, and ends training after some epochs."""
+
+    def __init__(self, most):
+        self.most, self.told = most, []
+
+    def begin(self, result):
+        self.told.append(("begin", result.n_iter))
+
+    def end(self, result):
+        self.told.append(("end", result.n_iter))
+        return result.n_iter == self.most
+
+
+def test_watchers_are_told_of_each_epoch_and_can_end_training():
+    watchers = [Notes(2), Notes(5)]
+    result = training([1.0] * 9, watchers=watchers).run(9)
+    expected = [("begin", 0), ("end", 1), ("begin", 1), ("end", 2)]
+    assert [watcher.told for watcher in watchers] == [expected, expected]
+    assert (result.n_iter, result.warning) == (2, None)
+
+
+def test_rates_of_minibatches_reach_the_session_and_their_mean_the_curve():
+    schedule = Constant(0.1)
+    schedule.scale = Scale(lambda t: 1 - t, 0.0, n_epochs=2, n_minibatches=2)
+    run = training([2.0, 1.0], schedule=schedule)
+    result = run.run(2)
+    np.testing.assert_allclose(run.session.rates, [[0.1, 0.075], [0.05, 0.025]], rtol=1e-15)
+    np.testing.assert_allclose(result.rate_curve, [0.0875, 0.0375], rtol=1e-15)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from naive import NaiveRows
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
-from fastmlp.data.split import accuracy, always_right, hold_out
+from fastmlp.data.split import Validation, accuracy, always_right, hold_out, negative_loss
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -19,19 +19,32 @@ def test_hold_out_draws_the_split_of_the_rows_themselves(weighted):
     np.testing.assert_array_equal(X[order], X_train)
     np.testing.assert_array_equal(X[validation.order], X_held_out)
     np.testing.assert_array_equal(validation.targets, y_held_out)
-    p = rng.rand(len(y_held_out))
-    held_out_weight = weight[validation.order] if weighted else None
-    assert validation.score(p) == accuracy(y_held_out, p, held_out_weight)
+    if weighted:
+        np.testing.assert_array_equal(validation.sample_weight, weight[validation.order])
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_accuracy(weighted):
+def test_metrics(weighted):
     rng = np.random.RandomState(0)
-    y, p = (rng.rand(30) < 0.5).astype(float), rng.rand(30)
+    y, p = rng.rand(30) < 0.5, rng.rand(30)
     p[0] = 0.5  # not above one half
     weight = rng.rand(30) if weighted else None
-    assert accuracy(y, p, weight) == accuracy_score(y, p > 0.5, sample_weight=weight)
-    assert always_right(y, p, weight) == 1.0
+    expected = {
+        accuracy: accuracy_score(y, p > 0.5, sample_weight=weight),
+        always_right: 1.0,
+        negative_loss: -log_loss(y, p, sample_weight=weight),
+    }
+    for metric, value in expected.items():
+        validation = Validation(None, None, y, weight, metric)
+        score = validation.score(np.column_stack([1 - p, p]), None)
+        assert score == pytest.approx(value, rel=1e-14)
+
+
+def test_the_loss_of_float32_probabilities_is_summed_in_float64():
+    p = np.float32([[1e-30, 1.0], [0.5, 0.5]])
+    validation = Validation(None, None, np.array([False, True]), None, accuracy)
+    expected = -(np.log(np.float64(p[0, 0])) + np.log(0.5)) / 2
+    assert validation.loss(p) == pytest.approx(expected, rel=1e-15)
 
 
 def test_hold_out_refuses_what_it_cannot_split():

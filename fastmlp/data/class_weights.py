@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,10 @@ def class_weights(
     unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight names {unknown}, and the classes are {known}.")
-    weights = np.array([class_weight.get(label, 1.0) for label in known], np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+    weights = [class_weight.get(label, 1.0) for label in known]
+    if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in weights):
         raise ValueError(f"class_weight must hold finite numbers, not negative: {class_weight}.")
-    return weights
+    return np.array(weights, np.float64)
 
 
 def weighted(

@@ -1,0 +1,198 @@
+"""Several starts, of which the best is kept (N12)."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from data import quietly, two_classes
+
+from fastmlp import MLPBinaryClassifier
+from fastmlp.estimators import starts
+from fastmlp.estimators.starts import Trained, best_of, generators, one_after_another, side_by_side
+from fastmlp.training.loop import FitResult
+
+X, Y = two_classes(200)
+SETTINGS = {"hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 3, "n_threads": 2}
+
+
+def fitted(**settings):
+    return quietly(MLPBinaryClassifier(**{**SETTINGS, **settings}).fit, X, Y)
+
+
+def weights(model):
+    return [array.tobytes() for array in (*model.coefs_, *model.intercepts_)]
+
+
+CASES = [
+    {},
+    {"solver": "sgd", "learning_rate_init": 0.1},
+    {"early_stopping": True},
+    {"early_stopping": True, "scoring": "roc_auc"},
+    {"solver": "lbfgs"},
+]
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_the_best_is_kept(settings):
+    model = fitted(**settings, n_init=4)
+    assert model.init_scores_.shape == (4,)
+    if settings.get("early_stopping"):
+        assert model.best_validation_score_ == model.init_scores_.max()
+    else:
+        assert model.loss_ == model.init_scores_.min()
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_the_first_start_is_that_of_one(settings):
+    several, one = fitted(**settings, n_init=3), fitted(**settings)
+    assert several.init_scores_[0] == one.init_scores_[0]
+    assert len(set(several.init_scores_)) > 1 or settings.get("early_stopping")
+
+
+def test_random_numbers_that_come_after_are_those_of_one_start():
+    states = [np.random.RandomState(5) for _ in range(2)]
+    fitted(random_state=states[0])
+    fitted(random_state=states[1], n_init=4)
+    assert states[0].randint(2**31) == states[1].randint(2**31)
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_side_by_side_is_one_after_another(settings, monkeypatch):
+    used = []
+    for name in ("side_by_side", "one_after_another"):
+        function = getattr(starts, name)
+        monkeypatch.setattr(
+            starts, name, lambda *a, name=name, f=function: used.append(name) or f(*a)
+        )
+    models = [fitted(**settings, n_init=5, n_threads=n) for n in (1, 2, 5)]
+    by_epochs = settings.get("solver") != "lbfgs"
+    assert (
+        used == ["one_after_another"] + ["side_by_side" if by_epochs else "one_after_another"] * 2
+    )
+    assert weights(models[0]) == weights(models[1]) == weights(models[2])
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.init_scores_, models[0].init_scores_)
+
+
+def test_who_watches_is_called_in_the_callers_thread(monkeypatch, capsys):
+    callers = set()
+
+    def scoring(estimator, X, y):
+        callers.add(threading.current_thread())
+        return 0.5
+
+    def factor(t):
+        callers.add(threading.current_thread())
+        return 1.0
+
+    fitted(n_init=3, early_stopping=True, scoring=scoring)
+    fitted(n_init=3, learning_rate=factor)
+    assert callers == {threading.current_thread()}
+    monkeypatch.setattr(starts, "side_by_side", None)
+    fitted(n_init=2, verbose=True)
+    assert capsys.readouterr().out.count("Epoch 1/4:") == 2
+
+
+def test_warm_starts_go_on_with_the_one_kept():
+    model = fitted(n_init=3, warm_start=True)
+    kept = fitted(n_init=3)
+    quietly(model.fit, X, Y)
+    quietly(kept.set_params(n_init=1, warm_start=True).fit, X, Y)
+    assert weights(model) == weights(kept)
+    assert len(model.init_scores_) == 1
+
+
+def test_partial_fit_trains_one():
+    with pytest.raises(ValueError, match="partial_fit trains one network, not n_init=2"):
+        MLPBinaryClassifier(n_init=2).partial_fit(X, Y, classes=[0, 1])
+
+
+def test_starts_that_diverge_are_not_kept():
+    # A rate at which some starts end in numbers that are not finite, and others do not.
+    results = [FitResult(loss=loss) for loss in (np.nan, 0.5, 0.25, 0.25)]
+    trained = [Trained(result, {}) for result in results]
+    assert best_of(trained) is trained[2]
+    assert best_of(trained[:1]) is trained[0]
+    results = [FitResult(validation_scores=scores) for scores in ([0.5, 0.7], [0.9, 0.1], [0.9])]
+    trained = [Trained(result, {}) for result in results]
+    assert best_of(trained) is trained[1]
+
+
+def test_generators():
+    rng = np.random.RandomState(0)
+    first, *others = generators(rng, 3)
+    assert first is rng
+    assert rng.randint(2**31) == np.random.RandomState(0).randint(2**31)
+    drawn = [other.randint(2**31) for other in others]
+    again = [other.randint(2**31) for other in generators(np.random.RandomState(0), 3)[1:]]
+    assert drawn == again
+    assert len(set(drawn)) == 2
+
+
+class Cancellable:
+    """A session whose training lasts until it is cancelled."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+
+    def cancel(self):
+        self.cancelled.set()
+
+    def train(self):
+        assert self.cancelled.wait(30)
+        return Trained(FitResult().interrupt(), {})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
+    sessions = [Cancellable() for _ in range(5)]
+    done = Trained(FitResult(loss=0.5), {})
+
+    def interrupted(*args, **kwargs):
+        time.sleep(0.05)
+        raise error
+
+    monkeypatch.setattr(starts, "wait", interrupted)
+    jobs = [lambda: done, *(session.train for session in sessions)]
+    if error is MemoryError:
+        with pytest.raises(MemoryError):
+            side_by_side(jobs, sessions, 2)
+    else:
+        trained = side_by_side(jobs, sessions, 2)
+        assert trained[0] is done
+        # Those that had not begun are left out.
+        assert [each.result.interrupted for each in trained[1:]] == [True, True]
+        assert best_of(trained) is done
+        assert done.result.interrupted
+    assert threading.active_count() == 1
+
+
+def test_an_error_of_one_start_ends_all():
+    sessions = [Cancellable() for _ in range(2)]
+
+    def fails():
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        side_by_side([sessions[0].train, fails, sessions[1].train], sessions, 2)
+    assert threading.active_count() == 1
+
+
+def test_an_interrupt_ends_starts_that_take_turns():
+    called = []
+
+    def job(k):
+        called.append(k)
+        return Trained(FitResult(loss=1.0 - k).interrupt() if k == 1 else FitResult(loss=1.0), {})
+
+    trained = one_after_another([lambda k=k: job(k) for k in range(3)])
+    assert called == [0, 1]
+    assert best_of(trained) is trained[1]
+
+
+def test_numpys_settings_for_overflows_hold_in_every_thread():
+    huge = X * 1e200
+    with np.errstate(all="raise"):
+        model = MLPBinaryClassifier(**SETTINGS, n_init=3, solver="sgd", learning_rate_init=1e-300)
+        quietly(model.fit, huge, Y)
