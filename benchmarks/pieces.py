@@ -30,11 +30,11 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
     rows = as_rows(rng.standard_normal((n_rows, widths[0])).astype(dtype), network.dtype)
     session.prepare(rows, np.zeros(n_rows), None, n_rows, alpha=0.0, optimizer=Optimizer())
     session.train_epoch(np.arange(n_rows), 1e-3)  # numbers in all buffers
-    of_fit, layout = session._training, session._layout
+    of_fit, layout = session._training, session._numbers.layout
 
     # The same records, and a program of one step.
     the_plan = of_fit.plan
-    net = layers._Network(
+    net = layers.NetworkRecords(
         layout, rows.source, Activations(layout, the_plan.block_rows, the_plan.n_blocks)
     )
     update = Optimizer().update(network.dtype, 0.0)

@@ -1,10 +1,12 @@
 """Multilayer perceptrons for binary classification, in compiled kernels."""
 
 from fastmlp.estimators.classifier import MLPBinaryClassifier
+from fastmlp.inspection.display import TrainingCurveDisplay
 from fastmlp.version import __version__
 
-__all__ = ["MLPBinaryClassifier", "__version__"]
+__all__ = ["MLPBinaryClassifier", "TrainingCurveDisplay", "__version__"]
 
 # Saved models name the class by where it is public: files outlive the modules of this package. As
 # with NumPy's and pandas' classes, inspect.getsource finds that of methods, but not of the class.
 MLPBinaryClassifier.__module__ = __name__
+TrainingCurveDisplay.__module__ = __name__

@@ -133,12 +133,12 @@ def train(case):
 
 def check_padding(session):
     """All flat arrays hold zeros where no parameter is."""
-    layout = session._layout
+    layout = session._numbers.layout
     places = np.full(layout.size, np.nan)
     layout.pack(session.get_parameters(), places)
     padding = np.isnan(places)
     assert padding.any()
-    for array in (session._parameters, *session._moments):
+    for array in session._numbers.arrays:
         assert array.size == layout.size
         np.testing.assert_array_equal(array[padding], 0)
 

@@ -1,6 +1,7 @@
 """The estimator's own behaviour, and for two classes what scikit-learn tests of its MLP."""
 
 import doctest
+import importlib.util
 import inspect
 import pickle
 import pydoc
@@ -31,7 +32,7 @@ Y_DIGITS = Y_DIGITS[:200]
 
 
 def test_public_names():
-    assert fastmlp.__all__ == ["MLPBinaryClassifier", "__version__"]
+    assert fastmlp.__all__ == ["MLPBinaryClassifier", "TrainingCurveDisplay", "__version__"]
     assert fastmlp.__version__ == "0.1.0"
 
 
@@ -46,7 +47,7 @@ def test_the_class_is_at_home_where_it_is_public():
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
-def test_parameters_and_defaults_are_scikit_learns_and_three_more():
+def test_parameters_and_defaults_are_scikit_learns_and_more():
     ours = inspect.signature(MLPBinaryClassifier).parameters
     theirs = inspect.signature(MLPClassifier).parameters
     assert list(ours)[: len(theirs)] == list(theirs)
@@ -57,16 +58,27 @@ def test_parameters_and_defaults_are_scikit_learns_and_three_more():
         "dtype": "auto",
         "weight_init": "glorot_uniform",
         "n_threads": None,
+        "class_weight": None,
+        "scoring": None,
+        "warmup": 0.0,
+        "n_init": 1,
     }
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in own)
 
 
-def test_public_methods_are_scikit_learns_and_decision_function():
+def test_public_methods_are_scikit_learns_and_own_ones():
     def methods(Class):
         return {name for name in dir(Class) if not name.startswith("_")}
 
-    assert methods(MLPBinaryClassifier) == methods(MLPClassifier) | {"decision_function"}
-    for name in ("fit", "partial_fit", "predict", "predict_proba", "predict_log_proba", "score"):
+    own = {"decision_function", "input_gradient"}
+    if importlib.util.find_spec("sklearn.callback"):
+        own.add("set_callbacks")
+    assert methods(MLPBinaryClassifier) == methods(MLPClassifier) | own
+    fit = inspect.signature(MLPBinaryClassifier.fit).parameters
+    assert list(fit)[:4] == list(inspect.signature(MLPClassifier.fit).parameters)
+    assert list(fit)[4:] == ["X_val", "y_val", "sample_weight_val"]
+    assert all(fit[name].kind is inspect.Parameter.KEYWORD_ONLY for name in list(fit)[4:])
+    for name in ("partial_fit", "predict", "predict_proba", "predict_log_proba", "score"):
         assert list(inspect.signature(getattr(MLPBinaryClassifier, name)).parameters) == list(
             inspect.signature(getattr(MLPClassifier, name)).parameters
         )
@@ -74,14 +86,17 @@ def test_public_methods_are_scikit_learns_and_decision_function():
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_fitted_attributes_are_scikit_learns(solver, early_stopping):
+def test_fitted_attributes_are_scikit_learns_and_own_ones(solver, early_stopping):
     def public_attributes(Class):
         X, y = two_classes()
         model = Class(solver=solver, early_stopping=early_stopping, max_iter=2)
         quietly(model.fit, X, y)
         return {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
 
-    assert public_attributes(MLPBinaryClassifier) == public_attributes(MLPClassifier)
+    own = {"init_scores_"}
+    if solver != "lbfgs":
+        own |= {"learning_rate_curve_", "validation_loss_curve_", "best_epoch_"}
+    assert public_attributes(MLPBinaryClassifier) == public_attributes(MLPClassifier) | own
 
 
 def test_values_of_the_simple_attributes():

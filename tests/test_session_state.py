@@ -44,7 +44,7 @@ def half_done(call, session, run, stoppable):
     for name in ("n_phases", "n_units"):
         call._record[CALL.names.index(name)] = 1
     run(call, stoppable=stoppable)
-    for array in (session._parameters, *session._moments):
+    for array in session._numbers.arrays:
         array[...] = np.nan
 
 
@@ -337,7 +337,7 @@ def test_every_use_first_sets_right_what_a_call_has_left(use):
     session = prepared(bit_case("one layer", np.float64, n_samples=20, batch_size=8, alpha=0.1))
     session.train_epoch(np.arange(20), 0.01)
     before, waited = state_of(session), []
-    arrays = (session._parameters, *session._moments)
+    arrays = session._numbers.arrays
     session._undo = [array.copy() for array in arrays]
     for array in arrays:
         array[...] = np.nan

@@ -57,10 +57,10 @@ def class_weights(
     unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight names {unknown}, and the classes are {known}.")
-    weights = [class_weight.get(label, 1.0) for label in known]
-    if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in weights):
+    of_labels = [class_weight.get(label, 1.0) for label in known]
+    if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in of_labels):
         raise ValueError(f"class_weight must hold finite numbers, not negative: {class_weight}.")
-    return np.array(weights, np.float64)
+    return np.array(of_labels, np.float64)
 
 
 def weighted(

@@ -16,7 +16,7 @@ from fastmlp.estimators.callbacks import CallbackSupportMixin
 from fastmlp.estimators.given import Given
 from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
-from fastmlp.estimators.prediction import logits, probabilities
+from fastmlp.estimators.prediction import logits, probabilities, sensitivity
 from fastmlp.estimators.probabilities import log_probabilities
 from fastmlp.estimators.settings import STOCHASTIC_SOLVERS
 from fastmlp.export.saving import opened, sealed
@@ -346,6 +346,31 @@ class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, 
             If X is not as described, or so large that a logit cannot be computed.
         """
         return logits(self, X)
+
+    @_as_in_kernels
+    def input_gradient(self, X: Any) -> Array:
+        """Compute how the logit changes with each feature of each row: ∂z/∂x.
+
+        It is the δ recursion of backpropagation, carried one layer further than training does
+        (N8 of the notes). Mean magnitudes over many rows rank features, if these have been scaled
+        alike: see ``examples/sensitivity.py``.
+
+        Parameters
+        ----------
+        X : array-like or CSR/CSC of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In the dtype of the weights. Where a ReLU is at its kink, its slope there counts as 0.
+
+        Raises
+        ------
+        ValueError
+            If X is not as described, or so large that a result cannot be computed.
+        """
+        return sensitivity(self, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

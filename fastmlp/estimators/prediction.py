@@ -48,6 +48,12 @@ def probabilities(estimator: Any, X: Any) -> Array:
     return _without_nan(session.probabilities(rows), session)
 
 
+def sensitivity(estimator: Any, X: Any) -> Array:
+    """Compute ∂logit/∂x of rows, of shape (n_samples, n_features); else as `logits`."""
+    session, rows = _inference(estimator, X)
+    return _without_nan(session.input_gradient(rows), session)
+
+
 def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
     """Check X, and make the session that predicts."""
     if "coefs_" not in vars(estimator):
@@ -64,12 +70,13 @@ def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
 
 
 def _without_nan(outputs: Array, session: Session) -> Array:
-    """Outputs of shape (n_samples,) or (n_samples, 2); ValueError where one is NaN."""
-    is_nan = np.isnan(outputs if outputs.ndim == 1 else outputs[:, 1])
+    """Outputs of shape (n_samples,) or (n_samples, k); ValueError where one is NaN."""
+    is_nan = np.isnan(outputs)
     if is_nan.any():
         check_finite(*session.get_parameters())
+        of_rows = is_nan if is_nan.ndim == 1 else is_nan.any(axis=1)
         raise ValueError(
-            f"Input X and the weights overflow {outputs.dtype}: the logit of "
-            f"{np.count_nonzero(is_nan)} row(s) is not a number. Scale X."
+            f"Input X and the weights overflow {outputs.dtype}: what comes of "
+            f"{np.count_nonzero(of_rows)} row(s) is not a number. Scale X."
         )
     return outputs

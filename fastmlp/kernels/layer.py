@@ -138,6 +138,40 @@ def backward_from_output(layer, at, first, rows, batch):
     outer_product(delta_in, delta, whole(layer.W), gate, layer.ending)
 
 
+@lru_cache
+def sensitivity_record(kind):
+    """Record of δ⁽⁰⁾, and of the array that it goes to.
+
+    Fields
+    ------
+    delta : δ⁽⁰⁾, in blocks of rows
+    n_features : columns of X
+    result : of all rows, one after another; written
+    epoch : address of the `EPOCH`
+    """
+    return np.dtype(
+        [
+            ("delta", matrix(kind)),
+            ("n_features", np.int64),
+            ("result", numbers(kind)),
+            ("epoch", np.int64),
+        ]
+    )
+
+
+@piece()
+def write_sensitivity(record, at, first, rows, batch):
+    """∂z⁽ᴸ⁾/∂x = δ⁽⁰⁾ of a block of rows, into the result (N8 one layer further)."""
+    n, delta = record.n_features, part(record.delta, at, 0, rows)
+    start = batch * epoch_at(record.epoch).batch_size + first
+    for r in range(rows):
+        target = listed(record.result, (start + r) * n, n)
+        for panel in range(delta.shape[0]):
+            column = panel * PANEL
+            for j in range(min(PANEL, n - column)):
+                target[column + j] = delta[panel, r, j]
+
+
 @piece(TRANSPOSED_PRODUCT)
 def gradient(layer, at, first, rows, batch):
     """∂ℒ/∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ (N9), for the rows first … of W, over all rows of the minibatch."""

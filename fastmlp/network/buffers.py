@@ -29,15 +29,21 @@ class Buffers:
 
 
 class Activations:
-    """Activations a⁽⁰⁾ … a⁽ᴸ⁻¹⁾ of blocks of rows, and deltas of the same shapes."""
+    """Activations a⁽⁰⁾ … a⁽ᴸ⁻¹⁾ of blocks of rows, and deltas of the same shapes.
 
-    def __init__(self, layout: Layout, block_rows: int, n_blocks: int) -> None:
+    with_input : whether there is room for δ⁽⁰⁾ too, where X is sparse
+    """
+
+    def __init__(
+        self, layout: Layout, block_rows: int, n_blocks: int, *, with_input: bool = False
+    ) -> None:
         self._dtype = layout.network.dtype
         self._block_rows = block_rows
         self._starts, self.size = {}, 0
-        # X, which has no δ, comes last. Rows of a sparse X are never gathered.
+        # X, which has no δ in training, comes last. Rows of a sparse X are never gathered.
         inner = list(enumerate(layout.network.widths[1:-1], 1))
-        first = [] if layout.sparse else [(0, layout.network.widths[0])]
+        has_input = with_input or not layout.sparse
+        first = [(0, layout.network.widths[0])] if has_input else []
         for layer, width in inner + first:
             if layer == 0:
                 self.hidden = self.size

@@ -36,7 +36,7 @@ class Update:
     constants: tuple[float, ...] = (0.0,) * len(updates.CONSTANTS)
 
 
-class _Network:
+class NetworkRecords:
     """The records and steps of one program."""
 
     def __init__(self, layout: Layout, source: np.dtype[Any] | None, rows: Activations) -> None:
@@ -78,6 +78,26 @@ class _Network:
             "floor": self.activation(layer).floor if hidden else -np.inf,
             "epoch": self.epoch_ref,
         }
+
+    def backward_fields(self, layer: int, copy: Place | None) -> dict[str, Any]:
+        """What the δ recursion reads and writes on its way from a layer to the one before.
+
+        copy : place of Wᵀ; None for the last layer, which needs none. At layer 0 there is no g.
+        """
+        ending = PLAIN if layer == 0 else self.activation(layer - 1).ending
+        gate = {PLAIN: "deltas", GATED: "activations", TIMES: "deltas"}[ending]
+        return {
+            "delta_in": self.rows.matrix("deltas", layer),
+            "Wt": {} if copy is None else copy.fields("copies", self.dtype),
+            "copies": copy is not None,
+            "ending": ending,
+            "gate": self.rows.matrix(gate, layer),
+        }
+
+    def zeros(self) -> dict[str, Any]:
+        """Fields of the record of a row of zeros."""
+        panels = padded(max(self.network.widths)) // PANEL
+        return Place(0, panels, 1, PANEL, 0, 0).fields("zeros", self.dtype)
 
     def layer_record(self, layer: int, fields: dict[str, Any]) -> Record:
         """The record of a layer; the first one of a sparse X has another type."""
@@ -122,6 +142,15 @@ class _Network:
                 steps.append(Step(apply, self.inner(record)))
         return steps
 
+    def backward_steps(self, records: list[Record], layer: int) -> list[Step]:
+        """From δ of a layer to that of the one before."""
+        piece = dense.backward_from_output if layer == self.last else dense.backward
+        steps = [Step(piece, self.inner(records[layer]))]
+        derivative = self.activation(layer - 1).multiply_derivative if layer > 0 else None
+        if derivative is not None:
+            steps.append(Step(derivative, self.inner(records[layer - 1])))
+        return steps
+
     def inner(self, record: Record) -> Record:
         """The record of the layer itself, where X is sparse."""
         if "layer" not in record.values:
@@ -148,7 +177,7 @@ def prediction_program(
     source : type of a dense X, or None for a sparse one; block : rows of a block; n_slots : threads
     """
     rows = Activations(layout, block, n_slots)
-    net = _Network(layout, source, rows)
+    net = NetworkRecords(layout, source, rows)
     endings = [net.activation(layer).ending for layer in range(net.last)]
     kind = net.dtype.name
     logits = column("logits", net.dtype, block=padded(block))
@@ -177,7 +206,7 @@ def training_program(
     the buffer of gradients.
     """
     rows = Activations(layout, plan.block_rows, plan.n_blocks)
-    net = _Network(layout, source, rows)
+    net = NetworkRecords(layout, source, rows)
     rooms = Rooms(layout)
     size_of_block = layout.size if plan.by_block else 0
     training = _Training(net, plan, update, rooms)
@@ -191,7 +220,7 @@ def training_program(
 class _Training:
     """The two phases of a minibatch."""
 
-    def __init__(self, net: _Network, plan: Plan, update: Update, rooms: Rooms) -> None:
+    def __init__(self, net: NetworkRecords, plan: Plan, update: Update, rooms: Rooms) -> None:
         self.net, self.plan, self.update, self.rooms = net, plan, update, rooms
         self._updates: dict[tuple[int, bool], tuple[Step, ...]] = {}
         kind = net.dtype.name
@@ -203,11 +232,11 @@ class _Training:
             fields.append(
                 {
                     **net.forward_fields(layer, column("logits", net.dtype, step=1)),
-                    **self._backward_fields(layer),
+                    **self._gradient_fields(layer),
+                    **(net.backward_fields(layer, net.layout.copies[layer]) if layer > 0 else {}),
                     "output_delta": {kind: Ref("output_delta")},
                     "one": {kind: Ref("one")},
-                    "zeros": Place(0, padded(max(net.network.widths)) // PANEL, 1, PANEL, 0, 0)
-                    .fields("zeros", net.dtype),
+                    "zeros": net.zeros(),
                     "squares": {"float64": squares},
                     "with_squares": update.alpha > 0,
                     "adds": update.piece is None,
@@ -234,21 +263,6 @@ class _Training:
             },
         )  # fmt: skip
 
-    def _backward_fields(self, layer: int) -> dict[str, Any]:
-        net = self.net
-        fields: dict[str, Any] = self._gradient_fields(layer)
-        if layer == 0:
-            return fields
-        copy = net.layout.copies[layer]
-        fields["delta_in"] = net.rows.matrix("deltas", layer)
-        fields["Wt"] = {} if copy is None else copy.fields("copies", net.dtype)
-        fields["copies"] = copy is not None
-        ending = net.activation(layer - 1).ending
-        fields["ending"] = ending
-        gate = {PLAIN: "deltas", GATED: "activations", TIMES: "deltas"}[ending]
-        fields["gate"] = net.rows.matrix(gate, layer)
-        return fields
-
     def _gradient_fields(self, layer: int) -> dict[str, Any]:
         """Where phase 2 has gradients: in a unit's room, or in the buffer of all gradients."""
         if self.update.piece is None:
@@ -270,11 +284,7 @@ class _Training:
         net, plan = self.net, self.plan
         steps = [*net.forward_steps(self.records), Step(loss.output_delta, self.output)]
         for layer in range(net.last, 0, -1):
-            piece = dense.backward_from_output if layer == net.last else dense.backward
-            steps.append(Step(piece, self.records[layer]))
-            derivative = net.activation(layer - 1).multiply_derivative
-            if derivative is not None:
-                steps.append(Step(derivative, net.inner(self.records[layer - 1])))
+            steps += net.backward_steps(self.records, layer)
         for layer, record in enumerate(self.of_block):
             last = layer == net.last
             piece = dense.output_gradient_of_block if last else dense.gradient_of_block

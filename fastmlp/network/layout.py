@@ -240,6 +240,15 @@ class Layout:
         return coefs, intercepts
 
 
+def copy_transposed(matrix: np.ndarray, copy: Place, flat: np.ndarray) -> None:
+    """Write Wᵀ to its place, from a view (rows, panels, PANEL) of W."""
+    view = copy.view(flat)
+    stored = matrix.reshape(len(matrix), -1)
+    target = np.zeros((copy.rows, copy.panels * PANEL), flat.dtype)
+    target[:, : len(stored)] = stored.T[: copy.rows]
+    view[...] = target.reshape(view.shape)
+
+
 def _copy_in(matrix: Any, place: Place, flat: np.ndarray) -> None:
     """Write a matrix to its place, panel by panel."""
     view = place.view(flat)

@@ -9,6 +9,7 @@ from fastmlp.network.layers import prediction_program
 from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.minibatches import checked_order
 from fastmlp.network.plan import LONG_SECONDS, SLOW, plan_prediction
+from fastmlp.network.program import Program
 from fastmlp.runtime.call import Call
 
 #: What records of a layer can name, and a prediction has no use for.
@@ -56,6 +57,33 @@ def predict(
         "complement": aligned_zeros(n_threads * padded(block), dtype),
         "result": result,
     }
+    by_blocks(program, memory, rows, order, (n, block, n_blocks, n_threads), network.multiply_adds)
+    return result
+
+
+def by_blocks(
+    program: Program,
+    memory: dict[str, np.ndarray],
+    rows: Rows,
+    order: np.ndarray | None,
+    sizes: tuple[int, int, int, int],
+    multiply_adds: int,
+) -> None:
+    """Take rows through a program, each block in one thread.
+
+    Parameters
+    ----------
+    program : Program
+        Of one phase.
+    memory : dict of str to ndarray
+        Parameters, buffers and the result, by the names that its records have for them.
+    rows, order : Rows, ndarray or None
+        As of `predict`.
+    sizes : tuple of (rows, rows of a block, blocks, threads)
+    multiply_adds : int
+        What a row costs.
+    """
+    n, block, n_blocks, n_threads = sizes
     addresses = {name: array.ctypes.data for name, array in memory.items()}
     bound = program.bind({**_ABSENT, **addresses, **rows.values_of_refs()})
     address = 0
@@ -68,9 +96,8 @@ def predict(
         n_rows=n, batch_size=block, slots=n_threads,
     )  # fmt: skip
     try:
-        call.run(stoppable=n * network.multiply_adds > LONG_SECONDS * SLOW)
+        call.run(stoppable=n * multiply_adds > LONG_SECONDS * SLOW)
     finally:
         # X is the user's, who may do anything with its memory from here on. Where an exception cuts
         # this wait short, too, threads hold all that they read and write.
         call.leave()
-    return result

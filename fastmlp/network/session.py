@@ -9,14 +9,13 @@ interrupted.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
 from fastmlp.data.rows import Rows
 from fastmlp.network import plan as plans
 from fastmlp.network.layers import Update
-from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of
+from fastmlp.network.layout import Network, Parameters, aligned_zeros
 from fastmlp.network.minibatches import (
     Batches,
     Data,
@@ -25,31 +24,14 @@ from fastmlp.network.minibatches import (
     data_of,
     minibatches,
 )
+from fastmlp.network.numbers import Numbers, State
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.prediction import predict
+from fastmlp.network.sensitivity import input_gradient
 from fastmlp.runtime.call import Call
 from fastmlp.runtime.team import available_threads
 
 __all__ = ["Optimizer", "Session", "State"]
-
-
-@dataclass
-class State:
-    """Where a training stands, as plain numbers.
-
-    Attributes
-    ----------
-    step : int
-        Number of updates made (Adam's t).
-    parameters : ndarray of shape (n_parameters,)
-        All weights, matrix by matrix and row by row, and then all biases (`Network.flatten`).
-    moments : list of ndarray of shape (n_parameters,)
-        Velocity, or Adam's first and second moment, in the same order.
-    """
-
-    step: int
-    parameters: np.ndarray
-    moments: list[np.ndarray]
 
 
 class Session:
@@ -70,9 +52,8 @@ class Session:
     ) -> None:
         self.network = network
         self._most_threads = available_threads(n_threads)
-        self._layout = layout_of(network, sparse)
-        self._parameters = aligned_zeros(self._layout.size, network.dtype)
-        self._moments: list[np.ndarray] = []
+        self._numbers = Numbers(network, sparse)
+        self._optimizer, self._alpha, self._batch_size = Optimizer(), 0.0, 1
         self._step = 0
         self._data: Data | None = None
         # In which the session trains, and takes the gradient over all rows.
@@ -81,6 +62,7 @@ class Session:
         # A call under way, and the numbers before it, where it can be left in the middle.
         self._call: Call | None = None
         self._undo: list[np.ndarray] | None = None
+        self._gradients = np.empty(0)
         self._cancelled = False
 
     def _settle(self) -> None:
@@ -94,31 +76,26 @@ class Session:
             self._call, self._step, self._undo = None, self._step + call.counts, None
             return
         if self._undo is not None:
-            for array, earlier in zip((self._parameters, *self._moments), self._undo, strict=True):
+            for array, earlier in zip(self._numbers.arrays, self._undo, strict=True):
                 array[...] = earlier
-            self._stale = True
+            self._numbers.stale = True
         self._call = self._undo = None
 
     # -- parameters and state ----------------------------------------------------------------------
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Copy weights and biases in; ValueError where a shape is not the network's."""
         self._settle()
-        self._layout.pack((coefs, intercepts), self._parameters)
-        self._stale = True
+        self._numbers.set_parameters((coefs, intercepts))
 
     def get_parameters(self) -> Parameters:
         """Fresh copies of weights and biases."""
         self._settle()
-        return self._layout.unpack(self._parameters)
+        return self._numbers.layout.unpack(self._numbers.parameters)
 
     def state(self) -> State:
         """Where training stands: a copy."""
         self._settle()
-        parameters, *moments = (
-            self.network.flatten(self._layout.unpack(array))
-            for array in (self._parameters, *self._moments)
-        )
-        return State(self._step, parameters, moments)
+        return self._numbers.state(self._step)
 
     def load(self, state: State) -> None:
         """Go on from a state of the same network and optimizer.
@@ -129,17 +106,8 @@ class Session:
             If it is another network's, or another optimizer's.
         """
         self._settle()
-        if len(state.moments) != len(self._moments):
-            raise ValueError("The optimizer's state is another optimizer's.")
-        arrays = (state.parameters, *state.moments)
-        if any(np.shape(array) != (self.network.n_parameters,) for array in arrays):
-            raise ValueError(
-                f"The state must have {self.network.n_parameters} numbers of each kind, as the "
-                "network has parameters."
-            )
-        for array, buffer in zip(arrays, (self._parameters, *self._moments), strict=True):
-            self._layout.pack(self.network.unflatten(np.asarray(array)), buffer)
-        self._step, self._stale = state.step, True
+        self._numbers.load(state)
+        self._step = state.step
 
     # -- rows --------------------------------------------------------------------------------------
     def prepare(
@@ -168,10 +136,8 @@ class Session:
         self._settle()
         self._lay_out(rows)
         self._optimizer, self._alpha, self._batch_size = optimizer, float(alpha), batch_size
-        size, dtype = self._layout.size, self.network.dtype
-        self._moments = [aligned_zeros(size, dtype) for _ in range(optimizer.n_moments)]
+        self._numbers.begin(optimizer.n_moments)
         self._step = 0
-        self._make_room_for_derived()
         self.feed(rows, targets, sample_weight)
 
     def feed(
@@ -199,65 +165,26 @@ class Session:
         self._training = self._whole = None
 
     def cancel(self) -> None:
-        """Have a training that another thread runs end as by an interrupt, within 0.2 s."""
+        """Have a training that another thread runs end there as by an interrupt, within 0.2 s."""
         self._cancelled = True
+        if self._call is not None and self._undo is not None:
+            self._call.stop()
 
     def end_training(self) -> None:
         """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""
         self._settle()
         self._data = self._training = self._whole = None
-        self._copies = self._squares = np.empty(0)
+        self._numbers.drop_derived()
 
     def _lay_out(self, rows: Rows) -> None:
         """Have weights and moments laid out for X of this kind; ValueError for other features."""
-        if rows.n_features != self.network.widths[0]:
-            raise ValueError(
-                f"X has {rows.n_features} features, but the network expects "
-                f"{self.network.widths[0]} features as input."
-            )
-        sparse = rows.array is None
-        if sparse == self._layout.sparse:
-            return
-        layout = layout_of(self.network, sparse)
-        arrays = [aligned_zeros(layout.size, self.network.dtype) for _ in (0, *self._moments)]
-        for array, earlier in zip(arrays, (self._parameters, *self._moments), strict=True):
-            layout.pack(self._layout.unpack(earlier), array)
-        self._parameters, *self._moments = arrays
-        self._layout = layout
-        self._training = self._whole = None  # they work in the old arrays
-        self._make_room_for_derived()
-
-    def _make_room_for_derived(self) -> None:
-        """Have room for the transposed copies and row norms of the weights."""
-        self._copies = aligned_zeros(self._layout.size_of_copies, self.network.dtype)
-        self._squares = np.zeros(sum(self._layout.stored_rows))
-        self._stale = True
-
-    def _refresh(self) -> None:
-        """Derive transposed copies and row norms from weights that were set from outside."""
-        if not self._stale:
-            return
-        coefs, _ = self._layout.views(self._parameters)
-        first = 0
-        for matrix, copy in zip(coefs, self._layout.copies, strict=True):
-            flat = matrix.reshape(len(matrix), -1)
-            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
-            self._squares[first : first + len(flat)] = squares
-            first += len(flat)
-            if copy is not None:
-                view = copy.view(self._copies)
-                target = np.zeros((copy.rows, copy.panels * view.shape[2]), flat.dtype)
-                target[:, : len(flat)] = flat.T[: copy.rows]
-                view[...] = target.reshape(view.shape)
-        self._stale = False
+        if self._numbers.lay_out(rows):
+            self._training = self._whole = None  # they work in the old arrays
 
     def _bound(self, plan: plans.Plan, update: Update, **more: np.ndarray) -> Minibatches:
         """Minibatches that work in this session's numbers."""
-        numbers = {
-            "parameters": self._parameters, "copies": self._copies, "squares": self._squares,
-            "moment_1": self._moments[0], "moment_2": self._moments[-1],
-        }  # fmt: skip
-        return minibatches(self._layout, self._fed(), plan, update, {**numbers, **more})
+        numbers = {**self._numbers.by_name(), **more}
+        return minibatches(self._numbers.layout, self._fed(), plan, update, numbers)
 
     def _fed(self) -> Data:
         if self._data is None:
@@ -295,9 +222,9 @@ class Session:
         self._lay_out(data.rows)
         alpha = data.scaled(self._alpha)
         if self._training is None:
-            plan = plans.plan_training(self._layout, self._batch_size, self._most_threads)
+            plan = plans.plan_training(self._numbers.layout, self._batch_size, self._most_threads)
             self._training = self._bound(plan, self._optimizer.update(self.network.dtype, alpha))
-        self._refresh()
+        self._numbers.refresh()
         batches = data.batches(order, self._batch_size)
         # Before the first update there is no rate: such minibatches are left out.
         rates = self._optimizer.rates(learning_rate, np.maximum(self._step + batches.updates, 1))
@@ -319,7 +246,7 @@ class Session:
             started = time.perf_counter()
             stoppable = len(part) == 1 and training.seconds > plans.LONG_SECONDS
             if stoppable:
-                self._undo = [array.copy() for array in (self._parameters, *self._moments)]
+                self._undo = [array.copy() for array in self._numbers.arrays]
             call = self._new_call(training, threads, part, n_rows, counts=len(part))
             call.run(stoppable=stoppable)
             self._settle()
@@ -353,13 +280,13 @@ class Session:
         self._lay_out(data.rows)
         if self._whole is None:
             plan = plans.plan_training(
-                self._layout, min(n, plans.FULL_GRADIENT_ROWS), self._most_threads,
+                self._numbers.layout, min(n, plans.FULL_GRADIENT_ROWS), self._most_threads,
                 whole_gradient=True,
             )  # fmt: skip
-            self._gradients = aligned_zeros(self._layout.size, network.dtype)
+            self._gradients = aligned_zeros(self._numbers.layout.size, network.dtype)
             self._whole = self._bound(plan, Update(None), gradients=self._gradients)
         whole = self._whole
-        self._refresh()
+        self._numbers.refresh()
         batches = np.arange(-(-n // whole.plan.batch_size))
         losses, ones = np.zeros((len(batches), 2)), np.ones(len(batches))
         whole.begin_epoch(np.arange(n), rates=ones, scales=ones, losses=losses)
@@ -368,8 +295,8 @@ class Session:
         call.run(stoppable=work > plans.LONG_SECONDS * plans.SLOW)
         self._settle()
         total = data.total_weight
-        coefs, intercepts = self._layout.unpack(self._gradients)
-        weights, _ = self._layout.unpack(self._parameters)
+        coefs, intercepts = self._numbers.layout.unpack(self._gradients)
+        weights, _ = self._numbers.layout.unpack(self._numbers.parameters)
         coefs = [(g + alpha * w) / total for g, w in zip(coefs, weights, strict=True)]
         intercepts = [g / total for g in intercepts]
         # The weights stay as they are: ‖W‖² of one minibatch is that of all.
@@ -385,10 +312,18 @@ class Session:
         """1 − ŷ and ŷ = σ(z⁽ᴸ⁾), neither ever 0: shape (n, 2), of the network's dtype."""
         return self._predict(rows, order, probabilities=True)
 
+    def input_gradient(self, rows: Rows) -> np.ndarray:
+        """∂z⁽ᴸ⁾/∂x of the rows: shape (n, n_features), of the network's dtype."""
+        self._settle()
+        self._lay_out(rows)
+        return input_gradient(
+            self._numbers.layout, self._numbers.parameters, rows, self._most_threads
+        )
+
     def _predict(self, rows: Rows, order: np.ndarray | None, *, probabilities: bool) -> np.ndarray:
         self._settle()
         self._lay_out(rows)
         return predict(
-            self._layout, self._parameters, rows, order, self._most_threads,
+            self._numbers.layout, self._numbers.parameters, rows, order, self._most_threads,
             probabilities=probabilities,
         )  # fmt: skip

@@ -66,6 +66,10 @@ class Call:
         """Tasks that are done; of use for a call that was not stopped."""
         return int(self.control[DONE])
 
+    def stop(self) -> None:
+        """Have its threads leave it, where they are; `leave` waits for them."""
+        stop(self.control)
+
     def leave(self) -> bool:
         """Have every thread out of the call, and say whether its work is done.
 
@@ -73,7 +77,7 @@ class Call:
         """
         finished = self.tasks_done == self.n_tasks
         if not finished:
-            stop(self.control)
+            self.stop()
         while self.control[LEFT] < self.control[INSIDE]:
             time.sleep(0.001)
         return finished

@@ -1,0 +1,160 @@
+"""The numbers of one network: weights, moments of the optimizer, and what weights give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmlp.data.rows import Rows
+from fastmlp.network.layout import (
+    Network,
+    Parameters,
+    aligned_zeros,
+    copy_transposed,
+    layout_of,
+)
+
+
+@dataclass
+class State:
+    """Where a training stands, as plain numbers.
+
+    Attributes
+    ----------
+    step : int
+        Number of updates made (Adam's t).
+    parameters : ndarray of shape (n_parameters,)
+        All weights, matrix by matrix and row by row, and then all biases (`Network.flatten`).
+    moments : list of ndarray of shape (n_parameters,)
+        Velocity, or Adam's first and second moment, in the same order.
+    """
+
+    step: int
+    parameters: np.ndarray
+    moments: list[np.ndarray]
+
+
+class Numbers:
+    """Flat buffers of one layout.
+
+    Parameters
+    ----------
+    network : Network
+        Whose numbers these are.
+    sparse : bool
+        Whether they are laid out for a sparse X.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of each array in `arrays`.
+    arrays : list of ndarray
+        Weights and biases, and then the moments.
+    copies, squares : ndarray
+        Transposed copies and squared row norms of the weights; empty where nothing is trained.
+    stale : bool
+        Whether weights have been set since these two were derived.
+    """
+
+    def __init__(self, network: Network, sparse: bool) -> None:
+        self.network = network
+        self.layout = layout_of(network, sparse)
+        self.arrays = [aligned_zeros(self.layout.size, network.dtype)]
+        self.drop_derived()
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """Weights and biases, flat."""
+        return self.arrays[0]
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Copy weights and biases in; ValueError where a shape is not the network's."""
+        self.layout.pack(parameters, self.parameters)
+        self.stale = True
+
+    def state(self, step: int) -> State:
+        """Where training stands after so many updates: a copy."""
+        parameters, *moments = (
+            self.network.flatten(self.layout.unpack(array)) for array in self.arrays
+        )
+        return State(step, parameters, moments)
+
+    def load(self, state: State) -> None:
+        """Take the numbers of a state; ValueError where it is another network's or optimizer's."""
+        arrays = [state.parameters, *state.moments]
+        if len(arrays) != len(self.arrays):
+            raise ValueError("The optimizer's state is another optimizer's.")
+        if any(np.shape(array) != (self.network.n_parameters,) for array in arrays):
+            raise ValueError(
+                f"The state must have {self.network.n_parameters} numbers of each kind, as the "
+                "network has parameters."
+            )
+        for array, buffer in zip(arrays, self.arrays, strict=True):
+            self.layout.pack(self.network.unflatten(np.asarray(array)), buffer)
+        self.stale = True
+
+    def begin(self, n_moments: int) -> None:
+        """Begin a training: so many moments, of 0."""
+        size, dtype = self.layout.size, self.network.dtype
+        self.arrays = [self.parameters, *(aligned_zeros(size, dtype) for _ in range(n_moments))]
+        self._make_room_for_derived()
+
+    def lay_out(self, rows: Rows) -> bool:
+        """Have all laid out for X of this kind, and say whether that has moved them.
+
+        Raises
+        ------
+        ValueError
+            If X has other features.
+        """
+        if rows.n_features != self.network.widths[0]:
+            raise ValueError(
+                f"X has {rows.n_features} features, but the network expects "
+                f"{self.network.widths[0]} features as input."
+            )
+        sparse = rows.array is None
+        if sparse == self.layout.sparse:
+            return False
+        layout = layout_of(self.network, sparse)
+        arrays = [aligned_zeros(layout.size, self.network.dtype) for _ in self.arrays]
+        for array, earlier in zip(arrays, self.arrays, strict=True):
+            layout.pack(self.layout.unpack(earlier), array)
+        self.arrays, self.layout = arrays, layout
+        self._make_room_for_derived()
+        return True
+
+    def _make_room_for_derived(self) -> None:
+        self.copies = aligned_zeros(self.layout.size_of_copies, self.network.dtype)
+        self.squares = np.zeros(sum(self.layout.stored_rows))
+        self.stale = True
+
+    def drop_derived(self) -> None:
+        """Free what only training needs."""
+        self.copies = self.squares = np.empty(0)
+        self.stale = True
+
+    def refresh(self) -> None:
+        """Derive copies and norms anew, where weights have been set from outside."""
+        if not self.stale:
+            return
+        coefs, _ = self.layout.views(self.parameters)
+        first = 0
+        for matrix, copy in zip(coefs, self.layout.copies, strict=True):
+            flat = matrix.reshape(len(matrix), -1)
+            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
+            self.squares[first : first + len(flat)] = squares
+            first += len(flat)
+            if copy is not None:
+                copy_transposed(matrix, copy, self.copies)
+        self.stale = False
+
+    def by_name(self) -> dict[str, np.ndarray]:
+        """All of them, by the names that records have for them."""
+        return {
+            "parameters": self.parameters,
+            "copies": self.copies,
+            "squares": self.squares,
+            "moment_1": self.arrays[1] if len(self.arrays) > 1 else self.arrays[0],
+            "moment_2": self.arrays[-1],
+        }
