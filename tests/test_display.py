@@ -43,7 +43,7 @@ def test_all_curves():
     assert_line(display.lines_["validation_score"], model.validation_scores_)
     assert_line(display.lines_["learning_rate"], model.learning_rate_curve_)
     assert set(display.lines_["best_epoch"].get_xdata()) == {model.best_epoch_ + 1}
-    labels = [text.get_text() for text in display.score_ax_.get_legend().get_texts()]
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == [
         "training loss", "validation loss", "validation roc_auc",
         f"best epoch: {model.best_epoch_ + 1}",

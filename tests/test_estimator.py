@@ -43,8 +43,9 @@ def test_the_class_is_at_home_where_it_is_public():
     assert get_type_hints(MLPBinaryClassifier)["alpha"] is float
     assert get_type_hints(MLPBinaryClassifier.fit)["return"] is Self
     assert pydoc.render_doc(MLPBinaryClassifier).splitlines()[0].endswith("in module fastmlp")
-    (example,) = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
-    assert doctest.DocTestRunner().run(example).failed == 0
+    examples = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
+    assert len(examples) == 2
+    assert all(doctest.DocTestRunner().run(example).failed == 0 for example in examples)
 
 
 def test_parameters_and_defaults_are_scikit_learns_and_more():

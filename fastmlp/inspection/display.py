@@ -211,7 +211,7 @@ class TrainingCurveDisplay:
             lowest = self.rate_ax_
         lowest.set_xlabel("epoch")
         lowest.xaxis.set_major_locator(maximum_locator(integer=True))
-        self.ax_.set_title(self.estimator_name if name is None else name)
+        self.ax_.set_title(self.estimator_name if name is None else name, pad=22)
         self._frame(despine)
         self._legend()
         return self
@@ -241,10 +241,13 @@ class TrainingCurveDisplay:
                     ax.spines["right"].set_visible(False)
 
     def _legend(self) -> None:
-        """Put one legend for both scales where it covers least: beside the picture's upper edge."""
+        """Put one legend for both scales between picture and title, where it covers no line."""
         lines = [line for name, line in self.lines_.items() if name != "learning_rate"]
-        top = self.score_ax_ or self.ax_
-        top.legend(lines, [line.get_label() for line in lines], loc="best", fontsize="small")
+        self.ax_.legend(
+            lines, [line.get_label() for line in lines], loc="lower center",
+            bbox_to_anchor=(0.5, 1.0), ncols=len(lines), fontsize="small", frameon=False,
+            columnspacing=1.2, handlelength=1.6,
+        )  # fmt: skip
 
 
 def _matplotlib() -> tuple[Any, Any]:
