@@ -15,6 +15,7 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
     from fastmlp.network import layers, plan
     from fastmlp.network.buffers import Activations, Rooms
     from fastmlp.network.layout import Network
+    from fastmlp.network.minibatch import Minibatch
     from fastmlp.network.program import Segment, Step
     from fastmlp.network.session import Optimizer, Session
     from fastmlp.runtime.call import Call
@@ -38,7 +39,7 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
         layout, rows.source, Activations(layout, the_plan.block_rows, the_plan.n_blocks)
     )
     update = Optimizer().update(network.dtype, 0.0)
-    training = layers._Training(net, the_plan, update, Rooms(layout))
+    training = Minibatch(net, the_plan, update, Rooms(layout))
     record, by_block = training.records[layer], the_plan.by_block
     if product == "gradient" and not by_block:
         step = Step(dense.gradient, record)

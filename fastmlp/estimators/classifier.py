@@ -123,6 +123,7 @@ class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, 
        neural networks", AISTATS 2010.
     .. [2] D. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR 2015.
     .. [3] K. He et al., "Delving deep into rectifiers", ICCV 2015.
+    .. [4] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from numbers import Integral, Real
 from typing import Any
@@ -188,6 +188,54 @@ class MLPParameters:
         Interval(Real, 0, 1, closed="both"),
         "The share of the training, of `max_iter` epochs, over which the learning rate rises to "
         "its whole. Use it where large rates make the first epochs diverge.",
+    )
+    dropout: float | Sequence[float] = parameter(
+        0.0,
+        [_SHARE, "array-like"],
+        "The share of hidden units that each minibatch leaves out at random, in [0, 1): one for "
+        "all layers, or one each. Those that stay are multiplied by ``1 / (1 − dropout)``; "
+        "prediction uses all. Try 0.1 to 0.5 where a wide network fits its training rows better "
+        "than others. Which units stay depends on seed, update, row and unit alone.",
+        group="regularisation",
+        type_text="float or array-like of float",
+    )
+    input_dropout: float = parameter(
+        0.0,
+        _SHARE,
+        "The same of the features of a dense X: makes a model that leans on no single one.",
+        group="regularisation",
+    )
+    weight_decay: float = parameter(
+        0.0,
+        _NOT_NEGATIVE,
+        "Weights, not biases, are multiplied by ``1 − learning rate · weight_decay`` ahead of each "
+        'update [4]_. With "adam" and ``alpha=0`` this is AdamW, which often needs no other '
+        "regularisation; 0.01 to 0.1 is usual.",
+        group="regularisation",
+    )
+    ema_decay: float | None = parameter(
+        None,
+        [None, _SHARE],
+        "Make the model an exponential average of the weights over the updates, d of which stays "
+        "at each: ``Σ dᵗ⁻ⁱ wᵢ / Σ dᵗ⁻ⁱ``, corrected for its start as Adam's moments [2]_. It is "
+        "what validates and predicts; training goes on from the newest weights. Try 0.99 to 0.999 "
+        "where scores jump from epoch to epoch.",
+        group="regularisation",
+    )
+    max_grad_norm: float | None = parameter(
+        None,
+        [None, _POSITIVE],
+        "The largest norm that the gradient of a minibatch may have, over all weights and biases "
+        "together: a longer one is scaled down. Set it, to 1 for a start, where the loss jumps.",
+        group="regularisation",
+    )
+    label_smoothing: float = parameter(
+        0.0,
+        _SHARE,
+        "Move targets towards ½: 1 counts as ``1 − label_smoothing / 2``, and 0 as its complement, "
+        "in the training loss. For labels of which some are wrong; probabilities then keep away "
+        "from 0 and 1.",
+        group="regularisation",
     )
     n_init: int = parameter(
         1,

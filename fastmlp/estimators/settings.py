@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.network.optimizer import Optimizer
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.training.schedules import by_function, cosine
 from fastmlp.training.weights import FLOAT32, FLOAT64
 
@@ -41,6 +42,29 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in entries)
 
 
+def check_dropout(dropout: Any, hidden: tuple[int, ...]) -> tuple[float, ...]:
+    """Bring the parameter dropout to a share for each hidden layer; to () where there is none.
+
+    Raises
+    ------
+    ValueError
+        If it has another length, or an entry that is not in [0, 1).
+    """
+    one = isinstance(dropout, Real) and not isinstance(dropout, bool)
+    shares = [dropout] * len(hidden) if one else list(np.asarray(dropout, dtype=object).ravel())
+    if len(shares) != len(hidden):
+        raise ValueError(
+            f"dropout={dropout!r} must be a number or one for each of the {len(hidden)} hidden "
+            "layers."
+        )
+    if not all(
+        isinstance(s, Real) and not isinstance(s, bool) and 0 <= float(s) < 1 for s in shares
+    ):
+        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}.")
+    values = tuple(float(share) for share in shares)
+    return values if any(values) else ()
+
+
 def _check_together(parameters: MLPParameters) -> None:
     """Check parameters that make sense with some others only.
 
@@ -54,13 +78,18 @@ def _check_together(parameters: MLPParameters) -> None:
         "scoring": p.scoring is not None,
         "learning_rate": p.learning_rate == "cosine" or not isinstance(p.learning_rate, str),
         "warmup": p.warmup > 0,
+        "dropout": np.any(np.asarray(p.dropout) != 0),
+        "input_dropout": p.input_dropout > 0,
+        "weight_decay": p.weight_decay > 0,
+        "ema_decay": p.ema_decay is not None,
+        "max_grad_norm": p.max_grad_norm is not None,
     }
     if p.solver not in STOCHASTIC_SOLVERS:
         for name, is_set in by_epochs.items():
             if is_set:
                 raise ValueError(
                     f"{name}={getattr(p, name)!r} needs solver='adam' or 'sgd': L-BFGS has no "
-                    "epochs."
+                    "minibatches."
                 )
     if p.scoring is not None and not p.early_stopping:
         raise ValueError(f"scoring={p.scoring!r} needs early_stopping=True, which goes by it.")
@@ -107,6 +136,8 @@ class Settings:
         As the parameters.
     class_weight, scoring, n_init : object
         As the parameters.
+    regularisation : Regularisation
+        What is done in training beside the L2 term.
     random_state : int, RandomState or None
         As the parameter.
     max_iter, max_fun, tol, n_iter_no_change, validation_fraction : int or float
@@ -137,6 +168,7 @@ class Settings:
     class_weight: dict[Any, float] | str | None
     scoring: str | Callable[..., float] | None
     n_init: int
+    regularisation: Regularisation
 
     @classmethod
     def of(cls, parameters: MLPParameters) -> Self:
@@ -148,14 +180,17 @@ class Settings:
         Raises
         ------
         ValueError
-            If an entry of hidden_layer_sizes is not a positive integer, if a function for
-            learning_rate returns no factor, or if parameters do not go together.
+            If an entry of hidden_layer_sizes is not a positive integer, if dropout is no share of
+            each layer, if a function for learning_rate returns no factor, or if parameters do not
+            go together.
         """
         p = parameters
+        hidden = check_hidden_layer_sizes(p.hidden_layer_sizes)
+        dropout = check_dropout(p.dropout, hidden)
         _check_together(p)
         schedule = p.learning_rate if isinstance(p.learning_rate, str) else "callable"
         return cls(
-            hidden=check_hidden_layer_sizes(p.hidden_layer_sizes),
+            hidden=hidden,
             activation=p.activation,
             weight_init=p.weight_init,
             dtype=None if isinstance(p.dtype, str) and p.dtype == "auto" else np.dtype(p.dtype),
@@ -186,6 +221,14 @@ class Settings:
             class_weight=p.class_weight,
             scoring=p.scoring,
             n_init=int(p.n_init),
+            regularisation=Regularisation(
+                dropout=dropout,
+                input_dropout=float(p.input_dropout),
+                weight_decay=float(p.weight_decay),
+                ema_decay=None if p.ema_decay is None else float(p.ema_decay),
+                max_grad_norm=None if p.max_grad_norm is None else float(p.max_grad_norm),
+                label_smoothing=float(p.label_smoothing),
+            ),
         )
 
     @property

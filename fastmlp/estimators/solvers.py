@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastmlp.estimators.callbacks import Epochs, Told
 from fastmlp.estimators.given import Problem
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.starts import Trained
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Optimizer, Session
 from fastmlp.training.lbfgs import fit_lbfgs
 from fastmlp.training.loop import FitResult, Training, Watcher
@@ -58,6 +59,7 @@ class ByLBFGS:
             data.rows.n_samples,
             alpha=settings.alpha,
             optimizer=Optimizer(),
+            regularisation=settings.regularisation,
         )
         result = fit_lbfgs(
             session,
@@ -118,6 +120,7 @@ class ByEpochs:
             batch_size,
             alpha=settings.alpha,
             optimizer=settings.optimizer,
+            regularisation=_seeded(settings.regularisation, rng),
         )
         epochs = 1 if self.one_epoch else settings.max_iter
         watchers: list[Watcher] = [Lines(epochs)] if settings.verbose else []
@@ -164,6 +167,13 @@ class ByEpochs:
             "best_epoch_": best_epoch,
             "_training_state": state_after(training, result, settings.solver, settings.schedule),
         }
+
+
+def _seeded(regularisation: Regularisation, rng: np.random.RandomState) -> Regularisation:
+    """Draw the seed of dropout; without any, random numbers stay those of scikit-learn."""
+    if not regularisation.drops:
+        return regularisation
+    return replace(regularisation, seed=int(rng.randint(2**32, dtype=np.uint32)))
 
 
 def warn_of_batch_size(settings: Settings, n_samples: int) -> None:

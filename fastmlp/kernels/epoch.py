@@ -12,6 +12,11 @@ from fastmlp.runtime.records import number, numbers, record_at
 #: block_rows : rows of a block of the buffers
 #: rates, scales : learning rate and 1 / Σ weights of each minibatch
 #: losses : sum of the weighted losses of each minibatch, and ‖W‖² before its update; written
+#: updates : number of the update that each minibatch makes, from 1; what follows is for
+#:     regularisation, and address 0 without it
+#: keeps : what is left of the weights by their decay
+#: shares : of the newest weights in their average
+#: seed : of dropout
 EPOCH = np.dtype(
     [
         ("order", numbers("int64")),
@@ -21,6 +26,10 @@ EPOCH = np.dtype(
         ("rates", numbers("float64")),
         ("scales", numbers("float64")),
         ("losses", numbers("float64")),
+        ("updates", numbers("int64")),
+        ("keeps", numbers("float64")),
+        ("shares", numbers("float64")),
+        ("seed", np.int64),
     ]
 )
 

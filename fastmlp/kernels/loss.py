@@ -51,6 +51,7 @@ def loss_record(kind):
     logits, complement : z⁽ᴸ⁾ and 1 − ŷ, by row of the minibatch, or of a thread's block
     target, weight, delta, loss : y, weight, δ⁽ᴸ⁾ and ℒ by row of the minibatch
     result : of a prediction
+    low, high : what targets count as: 0 and 1, or nearer to ½ with label smoothing
     least, most : where the loss of a row ends
     squares, n_squares : ‖row‖² of all weights, and how many there are
     epoch : address of the `EPOCH`
@@ -62,6 +63,8 @@ def loss_record(kind):
             ("sample_weight", numbers("float64")),
             *((name, matrix(kind)) for name in ("logits", "complement")),
             *((name, numbers(kind)) for name in of_rows),
+            ("low", np.float64),
+            ("high", np.float64),
             ("least", np.float64),
             ("most", np.float64),
             ("squares", numbers("float64")),
@@ -79,7 +82,7 @@ def output_delta(record, at, first, rows, batch):
     start = batch * epoch.batch_size + first
     for r in range(rows):
         row = row_number(epoch, start + r)
-        target[r] = number(record.targets, row)
+        target[r] = record.high if number(record.targets, row) else record.low
         if record.sample_weight.float64 != 0:
             weight[r] = number(record.sample_weight, row)
     z, delta, loss = (

@@ -1,45 +1,51 @@
-"""What a network's steps are: which pieces, in which order, on which records.
-
-A minibatch has two phases. Phase 1 takes blocks of rows through forward pass, loss and δ recursion;
-phase 2 takes blocks of weights through gradient and update. Where gradients are summed by blocks of
-rows, they belong to phase 1, and phase 2 adds them up.
-"""
+"""What a network's steps are: which pieces, in which order, on which records."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastmlp.kernels import dropout, loss, sparse
 from fastmlp.kernels import layer as dense
-from fastmlp.kernels import loss, sparse, updates
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.epoch import EPOCH
-from fastmlp.kernels.piece import Piece
 from fastmlp.kernels.simd.tile import GATED, PLAIN, TIMES
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.take_rows import rows_record, take_rows
-from fastmlp.network.buffers import Activations, Buffers, Rooms, column, contiguous
+from fastmlp.network.buffers import Activations, column
 from fastmlp.network.layout import Layout, Place, padded
-from fastmlp.network.plan import GRADIENT_ROWS, MATRIX, Plan, limits, weight_units
+from fastmlp.network.plan import GRADIENT_ROWS, limits
 from fastmlp.network.program import Program, Record, Ref, Segment, Step, Writer
+from fastmlp.network.regularisation import Regularisation
 
-
-@dataclass(frozen=True)
-class Update:
-    """Which update a training makes, with its constants (`kernels.updates.CONSTANTS`)."""
-
-    piece: Piece | None
-    alpha: float = 0.0
-    constants: tuple[float, ...] = (0.0,) * len(updates.CONSTANTS)
+_NONE = Regularisation()
 
 
 class NetworkRecords:
-    """The records and steps of one program."""
+    """The records and steps of one program.
 
-    def __init__(self, layout: Layout, source: np.dtype[Any] | None, rows: Activations) -> None:
+    Parameters
+    ----------
+    layout : Layout
+        Of the network.
+    source : dtype or None
+        Type of the numbers of a dense X; None for a sparse one.
+    rows : Activations
+        Where activations and deltas lie.
+    regularisation : Regularisation, optional
+        Of training; a prediction has none.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        source: np.dtype[Any] | None,
+        rows: Activations,
+        regularisation: Regularisation = _NONE,
+    ) -> None:
+        self.regularisation = regularisation
         self.layout, self.network = layout, layout.network
         self.dtype, self.last = layout.network.dtype, layout.network.n_layers - 1
         self.rows = rows
@@ -85,6 +91,8 @@ class NetworkRecords:
         copy : place of Wᵀ; None for the last layer, which needs none. At layer 0 there is no g.
         """
         ending = PLAIN if layer == 0 else self.activation(layer - 1).ending
+        if layer > 0 and self.regularisation.of_layer(layer) > 0:
+            ending = TIMES
         gate = {PLAIN: "deltas", GATED: "activations", TIMES: "deltas"}[ending]
         return {
             "delta_in": self.rows.matrix("deltas", layer),
@@ -131,6 +139,7 @@ class NetworkRecords:
             }
             kinds = self.source.name, self.dtype.name
             steps.append(Step(take_rows, Record(rows_record(*kinds), fields)))
+            steps += self.drop_steps(0)
         for layer, record in enumerate(records):
             is_sparse = self.layout.sparse and layer == 0
             if layer == self.last:
@@ -140,14 +149,46 @@ class NetworkRecords:
             apply = self.activation(layer).apply
             if apply is not None:
                 steps.append(Step(apply, self.inner(record)))
+            if self.regularisation.of_layer(layer + 1) > 0:
+                steps += self.derivative_steps(layer, record)
+                steps += self.drop_steps(layer + 1)
         return steps
+
+    def derivative_steps(self, layer: int, record: Record) -> list[Step]:
+        """g′ of a hidden layer to where δ will be, unless it waits there already."""
+        activation, inner = self.activation(layer), self.inner(record)
+        if activation.ending == TIMES:
+            return []
+        if activation.ending == GATED:
+            return [Step(dropout.write_relu_derivative, inner)]
+        steps = [Step(dropout.begin_derivative, inner)]
+        if activation.multiply_derivative is not None:
+            steps.append(Step(activation.multiply_derivative, inner))
+        return steps
+
+    def drop_steps(self, layer: int) -> list[Step]:
+        """Dropout of a⁽ˡ⁾, if it has any."""
+        share = self.regularisation.of_layer(layer)
+        if share == 0:
+            return []
+        threshold = round(share * 2**32)
+        fields = {
+            "a": self.rows.matrix("activations", layer),
+            "delta": self.rows.matrix("deltas", layer) if layer > 0 else {},
+            "layer": layer,
+            "threshold": threshold,
+            "scale": 2**32 / (2**32 - threshold),
+            "epoch": self.epoch_ref,
+        }
+        return [Step(dropout.drop, Record(dropout.dropout_record(self.dtype.name), fields))]
 
     def backward_steps(self, records: list[Record], layer: int) -> list[Step]:
         """From δ of a layer to that of the one before."""
         piece = dense.backward_from_output if layer == self.last else dense.backward
         steps = [Step(piece, self.inner(records[layer]))]
         derivative = self.activation(layer - 1).multiply_derivative if layer > 0 else None
-        if derivative is not None:
+        waits = self.regularisation.of_layer(layer) > 0  # where δ will be, as what drops it says
+        if derivative is not None and not waits:
             steps.append(Step(derivative, self.inner(records[layer - 1])))
         return steps
 
@@ -194,183 +235,3 @@ def prediction_program(
     segment = Segment(steps, 0, block, block, of_rows=True)
     program = net.writer.finish([[[segment]]], waits=False)
     return program, rows.size, rows.hidden if TIMES in endings else 0
-
-
-@lru_cache(maxsize=32)
-def training_program(
-    layout: Layout, source: np.dtype[Any] | None, plan: Plan, update: Update
-) -> tuple[Program, Buffers]:
-    """The program of a minibatch of training, and the sizes of its buffers.
-
-    An update without a piece leaves the weights alone: gradients of all minibatches are added up in
-    the buffer of gradients.
-    """
-    rows = Activations(layout, plan.block_rows, plan.n_blocks)
-    net = NetworkRecords(layout, source, rows)
-    rooms = Rooms(layout)
-    size_of_block = layout.size if plan.by_block else 0
-    training = _Training(net, plan, update, rooms)
-    program = net.writer.finish([training.row_phase(), training.weight_phase()], waits=True)
-    return program, Buffers(
-        rows.size, rows.hidden, rooms.size * plan.n_units, size_of_block * plan.n_blocks,
-        plan.n_blocks * plan.block_rows,
-    )  # fmt: skip
-
-
-class _Training:
-    """The two phases of a minibatch."""
-
-    def __init__(self, net: NetworkRecords, plan: Plan, update: Update, rooms: Rooms) -> None:
-        self.net, self.plan, self.update, self.rooms = net, plan, update, rooms
-        self._updates: dict[tuple[int, bool], tuple[Step, ...]] = {}
-        kind = net.dtype.name
-        first_rows = np.cumsum([0, *net.layout.stored_rows])
-        self.n_squares = int(first_rows[-1])
-        fields = []
-        for layer in range(net.last + 1):
-            squares = Ref("squares", 8 * int(first_rows[layer]))
-            fields.append(
-                {
-                    **net.forward_fields(layer, column("logits", net.dtype, step=1)),
-                    **self._gradient_fields(layer),
-                    **(net.backward_fields(layer, net.layout.copies[layer]) if layer > 0 else {}),
-                    "output_delta": {kind: Ref("output_delta")},
-                    "one": {kind: Ref("one")},
-                    "zeros": net.zeros(),
-                    "squares": {"float64": squares},
-                    "with_squares": update.alpha > 0,
-                    "adds": update.piece is None,
-                }
-            )  # fmt: skip
-        self.records = [net.layer_record(k, values) for k, values in enumerate(fields)]
-        # The gradients of a block of rows go to a room of the block's own.
-        self.of_block = [
-            Record(record.dtype, {**record.values, **self._block_gradients(k)})
-            for k, record in enumerate(self.records)
-        ] if plan.by_block else []  # fmt: skip
-        self.output = net.loss_record(
-            targets={"bool": Ref("targets")},
-            sample_weight={"float64": Ref("sample_weight")},
-            logits=column("logits", net.dtype, step=1),
-            squares={"float64": Ref("squares")},
-            n_squares=self.n_squares,
-            **{
-                name: {kind: Ref(buffer)}
-                for name, buffer in (
-                    ("target", "target"), ("weight", "weight"), ("delta", "output_delta"),
-                    ("loss", "loss"),
-                )
-            },
-        )  # fmt: skip
-
-    def _gradient_fields(self, layer: int) -> dict[str, Any]:
-        """Where phase 2 has gradients: in a unit's room, or in the buffer of all gradients."""
-        if self.update.piece is None:
-            return {
-                "dW": self.net.weights(layer, "gradients"), "db": self.net.bias(layer, "gradients")
-            }  # fmt: skip
-        return {"dW": self.rooms.matrix(layer), "db": self.rooms.matrix(layer, bias=True)}
-
-    def _block_gradients(self, layer: int) -> dict[str, Any]:
-        """Where phase 1 has the gradients of a block of rows."""
-        net, size = self.net, self.net.layout.size
-        return {
-            "dW": {**net.weights(layer, "blocks"), "block": size, "step": 0},
-            "db": {**net.bias(layer, "blocks"), "block": size},
-        }
-
-    def row_phase(self) -> list[list[Segment]]:
-        """Forward pass, loss, δ recursion; with gradients summed by block, these too."""
-        net, plan = self.net, self.plan
-        steps = [*net.forward_steps(self.records), Step(loss.output_delta, self.output)]
-        for layer in range(net.last, 0, -1):
-            steps += net.backward_steps(self.records, layer)
-        for layer, record in enumerate(self.of_block):
-            last = layer == net.last
-            piece = dense.output_gradient_of_block if last else dense.gradient_of_block
-            steps.append(Step(piece, record))
-        units = [
-            [
-                Segment(
-                    tuple(steps), low * plan.block_rows,
-                    min(high * plan.block_rows, plan.batch_size), plan.block_rows, at=low,
-                    at_step=1, of_rows=True,
-                )
-            ]
-            for low, high in plan.row_units()
-        ]  # fmt: skip
-        if self.update.alpha > 0 or self.update.piece is None:
-            units[0].append(Segment((Step(loss.sum_squares, self.output),), 0, 1, 1))
-        return units
-
-    def weight_phase(self) -> list[list[Segment]]:
-        """Gradient, update and what is derived from weights."""
-        units = []
-        for number, parts in enumerate(weight_units(self.net.layout, self.plan)):
-            segments = [
-                segment
-                for what, layer, first, end in parts
-                for segment in (
-                    self._of_matrix(layer, first, end, number)
-                    if what == MATRIX
-                    else [Segment(self._of_bias(layer), 0, 1, 1, at=number)]
-                )
-            ]
-            units.append(segments)
-        units[0].append(Segment((Step(loss.sum_losses, self.output),), 0, 1, 1))
-        return units
-
-    def _of_matrix(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
-        net, record = self.net, self.records[layer]
-        last, is_sparse = layer == net.last, net.layout.sparse and layer == 0
-        segments = []
-        if is_sparse and not last:
-            sort = Step(sparse.sort_entries, record)
-            segments.append(Segment((sort,), first, end, end - first, at=room))
-        steps = []
-        if not self.plan.by_block:
-            if last:
-                piece = sparse.sparse_output_gradient if is_sparse else dense.output_gradient
-            else:
-                piece = sparse.sparse_gradient if is_sparse else dense.gradient
-            steps.append(Step(piece, record))
-        steps += self._update(layer)
-        if last:
-            steps += self._update(layer, bias=True)
-        if self.update.piece is not None:
-            steps.append(Step(dense.refresh, net.inner(record)))
-        segments.append(Segment(tuple(steps), first, end, GRADIENT_ROWS, at=room))
-        return segments
-
-    def _of_bias(self, layer: int) -> tuple[Step, ...]:
-        steps = []
-        if not self.plan.by_block:
-            steps.append(Step(dense.bias_gradient, self.net.inner(self.records[layer])))
-        return (*steps, *self._update(layer, bias=True))
-
-    def _update(self, layer: int, *, bias: bool = False) -> tuple[Step, ...]:
-        """Sum over the blocks, where gradients are summed by block, and the update itself."""
-        if self.update.piece is None:
-            return ()
-        if (layer, bias) not in self._updates:
-            self._updates[layer, bias] = self._new_update(self.update.piece, layer, bias)
-        return self._updates[layer, bias]
-
-    def _new_update(self, piece: Piece, layer: int, bias: bool) -> tuple[Step, ...]:
-        net = self.net
-        where = net.bias if bias else net.weights
-        buffers = ("w", "parameters"), ("m", "moment_1"), ("v", "moment_2")
-        blocks = {**contiguous(where(layer, "blocks")), "block": net.layout.size}
-        values = {
-            **{name: contiguous(where(layer, buffer)) for name, buffer in buffers},
-            "dw": contiguous(self.rooms.matrix(layer, bias=bias)),
-            "parts": blocks if self.plan.by_block else {},
-            "alpha": 0.0 if bias else self.update.alpha,
-            **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
-            "epoch": net.epoch_ref,
-        }  # fmt: skip
-        record = Record(updates.update_record(net.dtype.name), values)
-        steps = [Step(piece, record)]
-        if self.plan.by_block:
-            steps.insert(0, Step(updates.sum_of_blocks, record))
-        return tuple(steps)

@@ -11,8 +11,8 @@ import numpy as np
 from fastmlp.data.rows import Rows
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.buffers import Buffers
-from fastmlp.network.layers import Update, training_program
 from fastmlp.network.layout import Layout, aligned_zeros, padded
+from fastmlp.network.minibatch import Update, training_program
 from fastmlp.network.plan import GRADIENT_ROWS, SLOW, TRAINING_PRODUCTS, Plan
 from fastmlp.network.program import Bound
 from fastmlp.runtime.pace import Pace
@@ -166,16 +166,19 @@ class Minibatches:
     pace: Pace
     seconds: float
 
-    def begin_epoch(self, order: np.ndarray, **by_batch: np.ndarray) -> None:
+    def begin_epoch(self, order: np.ndarray, *, seed: int = 0, **by_batch: np.ndarray) -> None:
         """Tell the pieces about the minibatches that come.
 
-        by_batch : rates, scales and losses of `kernels.epoch.EPOCH`
+        seed, by_batch : fields of `kernels.epoch.EPOCH`; regularisation needs more than the first
+        three of the arrays
         """
         self.memory.update(order=order, **by_batch)
         sizes = len(order), self.plan.batch_size, self.plan.block_rows
-        arrays = (by_batch[name] for name in ("rates", "scales", "losses"))
-        addresses = (array.ctypes.data for array in arrays)
-        self.bound.write("epoch", (order.ctypes.data, *sizes, *addresses))
+        addresses = (
+            by_batch[name].ctypes.data if name in by_batch else 0
+            for name in ("rates", "scales", "losses", "updates", "keeps", "shares")
+        )
+        self.bound.write("epoch", (order.ctypes.data, *sizes, *addresses, seed))
 
 
 def minibatches(
@@ -200,6 +203,9 @@ def minibatches(
     program, sizes = training_program(layout, data.rows.source, plan, update)
     memory = {**parameters, **_buffers(sizes, network.dtype), "targets": data.targets}
     memory["zeros"] = aligned_zeros(padded(max(network.widths)), network.dtype)
+    if update.clips:
+        memory["gradients"] = aligned_zeros(layout.size, network.dtype)
+        memory["gradient_squares"] = np.zeros(sum(layout.stored_rows) + network.n_layers)
     if data.weight is not None:
         memory["sample_weight"] = data.weight
     if layout.sparse:

@@ -28,11 +28,14 @@ class State:
         All weights, matrix by matrix and row by row, and then all biases (`Network.flatten`).
     moments : list of ndarray of shape (n_parameters,)
         Velocity, or Adam's first and second moment, in the same order.
+    average : ndarray of shape (n_parameters,), or None
+        The average of the parameters, where training keeps one.
     """
 
     step: int
     parameters: np.ndarray
     moments: list[np.ndarray]
+    average: np.ndarray | None = None
 
 
 class Numbers:
@@ -50,7 +53,9 @@ class Numbers:
     layout : Layout
         Of each array in `arrays`.
     arrays : list of ndarray
-        Weights and biases, and then the moments.
+        Weights and biases, then the moments, and then the average of the first, if there is one.
+    averaged : bool
+        Whether there is.
     copies, squares : ndarray
         Transposed copies and squared row norms of the weights; empty where nothing is trained.
     stale : bool
@@ -61,6 +66,7 @@ class Numbers:
         self.network = network
         self.layout = layout_of(network, sparse)
         self.arrays = [aligned_zeros(self.layout.size, network.dtype)]
+        self.averaged = False
         self.drop_derived()
 
     @property
@@ -68,9 +74,16 @@ class Numbers:
         """Weights and biases, flat."""
         return self.arrays[0]
 
+    @property
+    def model(self) -> np.ndarray:
+        """The weights and biases that predict: the average, where there is one."""
+        return self.arrays[-1] if self.averaged else self.arrays[0]
+
     def set_parameters(self, parameters: Parameters) -> None:
         """Copy weights and biases in; ValueError where a shape is not the network's."""
         self.layout.pack(parameters, self.parameters)
+        if self.averaged:
+            self.model[:] = self.parameters
         self.stale = True
 
     def state(self, step: int) -> State:
@@ -78,11 +91,14 @@ class Numbers:
         parameters, *moments = (
             self.network.flatten(self.layout.unpack(array)) for array in self.arrays
         )
-        return State(step, parameters, moments)
+        average = moments.pop() if self.averaged else None
+        return State(step, parameters, moments, average)
 
     def load(self, state: State) -> None:
         """Take the numbers of a state; ValueError where it is another network's or optimizer's."""
         arrays = [state.parameters, *state.moments]
+        if self.averaged:
+            arrays.append(state.parameters if state.average is None else state.average)
         if len(arrays) != len(self.arrays):
             raise ValueError("The optimizer's state is another optimizer's.")
         if any(np.shape(array) != (self.network.n_parameters,) for array in arrays):
@@ -94,10 +110,13 @@ class Numbers:
             self.layout.pack(self.network.unflatten(np.asarray(array)), buffer)
         self.stale = True
 
-    def begin(self, n_moments: int) -> None:
-        """Begin a training: so many moments, of 0."""
-        size, dtype = self.layout.size, self.network.dtype
-        self.arrays = [self.parameters, *(aligned_zeros(size, dtype) for _ in range(n_moments))]
+    def begin(self, n_moments: int, *, averaged: bool = False) -> None:
+        """Begin a training: so many moments, of 0, and perhaps an average of the weights."""
+        arrays = [aligned_zeros(self.layout.size, self.network.dtype) for _ in range(n_moments)]
+        if averaged:
+            arrays.append(aligned_zeros(self.layout.size, self.network.dtype))
+            arrays[-1][:] = self.parameters
+        self.arrays, self.averaged = [self.parameters, *arrays], averaged
         self._make_room_for_derived()
 
     def lay_out(self, rows: Rows) -> bool:
@@ -151,10 +170,12 @@ class Numbers:
 
     def by_name(self) -> dict[str, np.ndarray]:
         """All of them, by the names that records have for them."""
+        moments = self.arrays[1:-1] if self.averaged else self.arrays[1:]
         return {
             "parameters": self.parameters,
             "copies": self.copies,
             "squares": self.squares,
-            "moment_1": self.arrays[1] if len(self.arrays) > 1 else self.arrays[0],
-            "moment_2": self.arrays[-1],
+            "moment_1": moments[0],
+            "moment_2": moments[-1],
+            "average": self.model,
         }

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels import updates
-from fastmlp.network.layers import Update
+from fastmlp.network.minibatch import Update
+from fastmlp.network.regularisation import Regularisation
+
+_NONE = Regularisation()
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,12 @@ class Optimizer:
         """Arrays that it carries from one update to the next."""
         return 2 if self.solver == "adam" else 1
 
-    def update(self, dtype: np.dtype[Any], alpha: float) -> Update:
+    def update(
+        self,
+        dtype: np.dtype[Any],
+        alpha: float,
+        regularisation: Regularisation = _NONE,
+    ) -> Update:
         """The update of parameters of this dtype, with L2 strength alpha."""
         if self.solver == "adam":
             piece = updates.adam
@@ -38,7 +46,7 @@ class Optimizer:
         # make the update 0 / 0.
         epsilon = max(self.epsilon, float(np.finfo(dtype).tiny))
         constants = self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, epsilon
-        return Update(piece, alpha, tuple(map(float, constants)))
+        return Update(piece, alpha, tuple(map(float, constants)), regularisation)
 
     def rates(self, learning_rate: float | np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Rates of the updates of these numbers, from 1: Adam's hold its bias correction.

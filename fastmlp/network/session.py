@@ -14,8 +14,8 @@ import numpy as np
 
 from fastmlp.data.rows import Rows
 from fastmlp.network import plan as plans
-from fastmlp.network.layers import Update
 from fastmlp.network.layout import Network, Parameters, aligned_zeros
+from fastmlp.network.minibatch import Update
 from fastmlp.network.minibatches import (
     Batches,
     Data,
@@ -27,11 +27,15 @@ from fastmlp.network.minibatches import (
 from fastmlp.network.numbers import Numbers, State
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.prediction import predict
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.sensitivity import input_gradient
 from fastmlp.runtime.call import Call
 from fastmlp.runtime.team import available_threads
 
 __all__ = ["Optimizer", "Session", "State"]
+
+
+_NONE = Regularisation()
 
 
 class Session:
@@ -54,6 +58,7 @@ class Session:
         self._most_threads = available_threads(n_threads)
         self._numbers = Numbers(network, sparse)
         self._optimizer, self._alpha, self._batch_size = Optimizer(), 0.0, 1
+        self.regularisation = _NONE
         self._step = 0
         self._data: Data | None = None
         # In which the session trains, and takes the gradient over all rows.
@@ -88,9 +93,9 @@ class Session:
         self._numbers.set_parameters((coefs, intercepts))
 
     def get_parameters(self) -> Parameters:
-        """Fresh copies of weights and biases."""
+        """Fresh copies of weights and biases; in a training that averages them, of the average."""
         self._settle()
-        return self._numbers.layout.unpack(self._numbers.parameters)
+        return self._numbers.layout.unpack(self._numbers.model)
 
     def state(self) -> State:
         """Where training stands: a copy."""
@@ -119,6 +124,7 @@ class Session:
         *,
         alpha: float,
         optimizer: Optimizer,
+        regularisation: Regularisation = _NONE,
     ) -> None:
         """Begin a training: moments are 0, and so is the number of updates.
 
@@ -132,11 +138,14 @@ class Session:
             Strength of the L2 term.
         optimizer : Optimizer
             Update and constants.
+        regularisation : Regularisation, optional
+            What else is done in training.
         """
         self._settle()
         self._lay_out(rows)
         self._optimizer, self._alpha, self._batch_size = optimizer, float(alpha), batch_size
-        self._numbers.begin(optimizer.n_moments)
+        self.regularisation = regularisation
+        self._numbers.begin(optimizer.n_moments, averaged=regularisation.ema_decay is not None)
         self._step = 0
         self.feed(rows, targets, sample_weight)
 
@@ -222,14 +231,23 @@ class Session:
         self._lay_out(data.rows)
         alpha = data.scaled(self._alpha)
         if self._training is None:
+            update = self._optimizer.update(self.network.dtype, alpha, self.regularisation)
             plan = plans.plan_training(self._numbers.layout, self._batch_size, self._most_threads)
-            self._training = self._bound(plan, self._optimizer.update(self.network.dtype, alpha))
+            self._training = self._bound(plan, update)
         self._numbers.refresh()
         batches = data.batches(order, self._batch_size)
         # Before the first update there is no rate: such minibatches are left out.
-        rates = self._optimizer.rates(learning_rate, np.maximum(self._step + batches.updates, 1))
+        updates = np.maximum(self._step + batches.updates, 1)
+        rates = self._optimizer.rates(learning_rate, updates)
         losses = np.zeros((len(batches.sizes), 2))
-        self._training.begin_epoch(order, rates=rates, scales=batches.scales, losses=losses)
+        self._training.begin_epoch(
+            order,
+            seed=self.regularisation.seed,
+            rates=rates,
+            scales=batches.scales.copy(),  # clipping writes to it
+            losses=losses,
+            **self.regularisation.by_batch(updates, learning_rate),
+        )
         self._train(self._training, batches, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * batches.scales * batches.sizes
@@ -284,7 +302,8 @@ class Session:
                 whole_gradient=True,
             )  # fmt: skip
             self._gradients = aligned_zeros(self._numbers.layout.size, network.dtype)
-            self._whole = self._bound(plan, Update(None), gradients=self._gradients)
+            update = Update(None, regularisation=self.regularisation)
+            self._whole = self._bound(plan, update, gradients=self._gradients)
         whole = self._whole
         self._numbers.refresh()
         batches = np.arange(-(-n // whole.plan.batch_size))
@@ -316,14 +335,12 @@ class Session:
         """∂z⁽ᴸ⁾/∂x of the rows: shape (n, n_features), of the network's dtype."""
         self._settle()
         self._lay_out(rows)
-        return input_gradient(
-            self._numbers.layout, self._numbers.parameters, rows, self._most_threads
-        )
+        return input_gradient(self._numbers.layout, self._numbers.model, rows, self._most_threads)
 
     def _predict(self, rows: Rows, order: np.ndarray | None, *, probabilities: bool) -> np.ndarray:
         self._settle()
         self._lay_out(rows)
         return predict(
-            self._numbers.layout, self._numbers.parameters, rows, order, self._most_threads,
+            self._numbers.layout, self._numbers.model, rows, order, self._most_threads,
             probabilities=probabilities,
         )  # fmt: skip

@@ -198,9 +198,17 @@ class Training:
             result.interrupt()
         return result
 
-    def resume(self, step: int, moments: list[Array]) -> None:
-        """Go on from where an optimizer stood, with the weights that the session has now."""
-        self.session.load(State(step, self.session.state().parameters, moments))
+    def resume(self, step: int, moments: list[Array], newest: Array | None = None) -> None:
+        """Go on from where an optimizer stood, with the weights that the session has now.
+
+        newest : the weights that training goes on from, where those that the session has are
+        their average
+        """
+        model = self.session.state().parameters
+        if newest is None:
+            self.session.load(State(step, model, moments))
+        else:
+            self.session.load(State(step, newest, moments, model))
 
     def _finish(self, result: FitResult) -> bool:
         """Take the model out of the session; False where an interrupt came in between."""

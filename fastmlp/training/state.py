@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastmlp.training.loop import FitResult, Training
 
 
@@ -27,7 +29,7 @@ def state_after(
         What named the schedule.
     """
     assert result.state is not None
-    return {
+    state = {
         "solver": solver,
         "shapes": [array.shape for arrays in result.parameters for array in arrays],
         "schedule": schedule,
@@ -37,6 +39,10 @@ def state_after(
         "step": result.state.step,
         "moments": result.state.moments,
     }
+    if result.state.average is not None:
+        # The model is the average, and training goes on from other weights.
+        state["newest"], state["average"] = result.state.parameters, result.state.average
+    return state
 
 
 def resume(
@@ -74,10 +80,23 @@ def resume(
     flatten = training.session.network.flatten
     # Up to version 0.1, a moment was (coefs, intercepts).
     moments = [flatten(m) if isinstance(m, tuple) else m for m in state["moments"]]
-    training.resume(state["step"], moments)
+    training.resume(state["step"], moments, _newest(training, state))
     training.plateau.count = state["epochs_without_improvement"]
     if state["schedule"] == schedule:
         training.schedule.rate = state["learning_rate"]
         if training.schedule.scale is not None:
             training.schedule.scale.epochs = state.get("epochs", 0)
     return True
+
+
+def _newest(training: Training, state: dict[str, Any]) -> Any:
+    """Find the weights to go on from, if the model is their average.
+
+    None where no average is kept any more, or where the model is another one, because its user has
+    edited it or because early stopping has kept an earlier one.
+    """
+    regularisation = training.session.regularisation
+    if regularisation.ema_decay is None or "average" not in state:
+        return None
+    model = training.session.state().parameters
+    return state["newest"] if np.array_equal(state["average"], model) else None
