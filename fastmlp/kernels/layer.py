@@ -34,6 +34,7 @@ from fastmlp.kernels.simd.reductions import (
     square_of_row,
     weighted_row_sum,
 )
+from fastmlp.kernels.simd.tile import TIMES
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.views import column, matrix, part, whole
 from fastmlp.runtime.jit import kernel
@@ -128,6 +129,10 @@ def backward(layer, at, first, rows, batch):
     product_with_gate(
         delta_in, delta, whole(layer.Wt), whole(layer.zeros), shape, gate, layer.ending
     )
+    if layer.ending == TIMES:
+        # The product ends with the last vector that holds a column, and behind it lies g′ still.
+        for column in range(layer.n_in, delta_in.shape[0] * PANEL):
+            delta_in[column // PANEL, :, column % PANEL] = 0
 
 
 @piece()

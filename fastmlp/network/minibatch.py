@@ -43,6 +43,11 @@ class Update:
         return self.piece is not None and self.regularisation.max_grad_norm is not None
 
     @property
+    def adds_penalty(self) -> bool:
+        """Whether gradients have their L2 term ahead of the update: a decay or a norm is next."""
+        return self.alpha > 0 and (self.clips or self.regularisation.weight_decay > 0)
+
+    @property
     def in_buffer(self) -> bool:
         """Whether the gradients of all weights are there at once, in a buffer."""
         return self.piece is None or self.clips
@@ -74,7 +79,7 @@ class Minibatch:
 
     def __init__(self, net: NetworkRecords, plan: Plan, update: Update, rooms: Rooms) -> None:
         self.net, self.plan, self.update, self.rooms = net, plan, update, rooms
-        self._records: dict[tuple[int, bool], Record] = {}
+        self._records: dict[tuple[int, bool, float], Record] = {}
         kind = net.dtype.name
         first_rows = np.cumsum([0, *net.layout.stored_rows])
         self.n_squares = int(first_rows[-1])
@@ -118,8 +123,8 @@ class Minibatch:
         """All phases, each a list of units."""
         rows = self.row_phase()
         if not self.update.clips:
-            return [rows, self._weight_phase(self._gradient, self._update)]
-        gradients = self._weight_phase(self._gradient, self._norm)
+            return [rows, self._weight_phase(self._gradient, self._penalty, self._update)]
+        gradients = self._weight_phase(self._gradient, self._penalty, self._norm)
         norm = [[Segment((Step(updates.clip, self._clip_record()),), 0, 1, 1)]]
         return [rows, gradients, norm, self._weight_phase(self._update)]
 
@@ -196,15 +201,16 @@ class Minibatch:
             piece = sparse.sparse_gradient if is_sparse else dense.gradient
         return [Step(piece, record)]
 
+    def _penalty(self, layer: int, *, bias: bool) -> list[Step]:
+        """The L2 term of the gradient, where the update is not the one to add it."""
+        if bias or not self.update.adds_penalty:
+            return []
+        return [Step(updates.add_penalty, self._update_record(layer, False))]
+
     def _norm(self, layer: int, *, bias: bool) -> list[Step]:
-        """‖row‖² of the gradient, with its L2 term."""
-        steps = []
-        for is_bias in self._parts(layer, bias):
-            record = self._update_record(layer, is_bias)
-            if self.update.alpha > 0 and not is_bias:
-                steps.append(Step(updates.add_penalty, record))
-            steps.append(Step(updates.gradient_squares, record))
-        return steps
+        """‖row‖² of the gradient."""
+        parts = self._parts(layer, bias)
+        return [Step(updates.gradient_squares, self._update_record(layer, part)) for part in parts]
 
     def _update(self, layer: int, *, bias: bool) -> list[Step]:
         """The update, what regularisation adds to it, and what is derived from weights."""
@@ -213,7 +219,7 @@ class Minibatch:
         regularisation = self.update.regularisation
         steps = []
         for is_bias in self._parts(layer, bias):
-            record = self._update_record(layer, is_bias, updates_now=True)
+            record = self._update_record(layer, is_bias, penalty=not self.update.adds_penalty)
             if regularisation.weight_decay > 0 and not is_bias:
                 steps.append(Step(updates.decay, record))
             steps.append(Step(self.update.piece, record))
@@ -245,12 +251,11 @@ class Minibatch:
             "db": {**net.bias(layer, "blocks"), "block": size},
         }
 
-    def _update_record(self, layer: int, bias: bool, *, updates_now: bool = False) -> Record:
-        """The record of an update; where gradients have their L2 term by then, without one."""
-        has_penalty = updates_now and self.update.clips
-        key = (2 * layer + bias, has_penalty)
+    def _update_record(self, layer: int, bias: bool, *, penalty: bool = True) -> Record:
+        """The record of an update, with the L2 term of a gradient or without it."""
+        alpha = self.update.alpha if penalty and not bias else 0.0
+        key = (layer, bias, alpha)
         if key not in self._records:
-            alpha = 0.0 if bias or has_penalty else self.update.alpha
             self._records[key] = self._new_update_record(layer, bias, alpha)
         return self._records[key]
 
