@@ -177,7 +177,7 @@ def _start(
     check_fits_in(dtype, X)
     working_dtype = dtype if settings.by_epochs else FLOAT64
     session = weights.session(
-        settings.activation, settings.n_threads, working_dtype, sparse=issparse(X)
+        settings.activations, settings.n_threads, working_dtype, sparse=issparse(X)
     )
     return session, dtype
 
@@ -199,8 +199,8 @@ def _present_weights(settings: Settings, earlier: Mapping[str, Any]) -> Weights:
 def _new_weights(settings: Settings, X: Any, rng: np.random.RandomState) -> Weights:
     """Draw weights to start with, in the dtype to work in."""
     widths = (X.shape[1], *settings.hidden, 1)
-    activations = (settings.activation,) * (len(widths) - 1)
     dtype = settings.first_dtype(X.dtype)
+    activations = (*settings.activations, settings.last_activation)
     drawn = initial_parameters(settings.weight_init, widths, activations, dtype, rng)
     return Weights(*drawn, widths)
 

@@ -12,6 +12,8 @@ from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastmlp.estimators.parameters import one_of, parameter, takes_parameters
+from fastmlp.kernels.activations import ACTIVATIONS
+from fastmlp.kernels.own_activation import Activation
 from fastmlp.training.initialization import LAYER_RULES
 from fastmlp.training.weights import FLOAT32, FLOAT64
 
@@ -32,11 +34,17 @@ class MLPParameters:
         group="network",
         type_text="int or array-like of int",
     )
-    activation: str = parameter(
+    activation: str | Activation | Sequence[str | Activation] = parameter(
         "relu",
-        one_of("identity", "logistic", "tanh", "relu"),
-        "What hidden units do with their input z: z, 1 / (1 + exp(−z)), tanh(z) or max(0, z).",
+        [one_of(*ACTIVATIONS), Activation, list, tuple],
+        'What hidden units do with their input z: "identity" z, "logistic" 1 / (1 + exp(−z)), '
+        '"tanh", "relu" max(0, z); "leaky_relu" with the slope 0.01 below 0; "elu" and "selu", '
+        'which end at −1 and −1.76 below; "softplus" log(1 + exp(z)); and the smooth relatives of '
+        'relu, "gelu" z Φ(z), "gelu_tanh", its older approximation, "silu" z σ(z), and "mish" '
+        "z tanh(softplus(z)). Or an `Activation` of your own. A sequence has one for each hidden "
+        "layer.",
         group="network",
+        type_text="str, Activation, or list or tuple of these",
     )
     _: KW_ONLY
     solver: str = parameter(

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.data.checks import check_fits_in, check_prediction_data
 from fastmlp.data.rows import Rows, as_rows
 from fastmlp.network.session import Session
-from fastmlp.training.weights import check_finite, check_parameters
+from fastmlp.training.weights import check_activation, check_finite, check_parameters
 
 Array = NDArray[Any]
 
@@ -63,9 +63,8 @@ def _inference(estimator: Any, X: Any) -> tuple[Session, Rows]:
     fitted = vars(estimator).copy()
     weights = check_parameters(fitted["coefs_"], fitted["intercepts_"], X.shape[1])
     check_fits_in(weights.dtype, X)
-    session = weights.session(
-        estimator.activation, estimator.n_threads, weights.dtype, sparse=issparse(X)
-    )
+    activations = check_activation(estimator.activation, len(weights.widths) - 2)
+    session = weights.session(activations, estimator.n_threads, weights.dtype, sparse=issparse(X))
     return session, as_rows(X, weights.dtype)
 
 

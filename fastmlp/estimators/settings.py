@@ -14,7 +14,7 @@ from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.regularisation import Regularisation
 from fastmlp.training.schedules import by_function, cosine
-from fastmlp.training.weights import FLOAT32, FLOAT64
+from fastmlp.training.weights import FLOAT32, FLOAT64, Activations, check_activation
 
 #: Solvers that go through the rows in epochs of minibatches.
 STOCHASTIC_SOLVERS = ("sgd", "adam")
@@ -112,8 +112,13 @@ class Settings:
     ----------
     hidden : tuple of int
         Units of each hidden layer.
-    activation, weight_init : str
-        As the parameters.
+    activations : tuple of str or Activation
+        Of each hidden layer.
+    last_activation : str or Activation
+        Whose slope sets the scale of the last weights, as in scikit-learn: that of the last hidden
+        layer, or the parameter where there is none.
+    weight_init : str
+        As the parameter.
     dtype : dtype or None
         The dtype of the weights; None where X or the present weights decide.
     n_threads : int or None
@@ -145,7 +150,8 @@ class Settings:
     """
 
     hidden: tuple[int, ...]
-    activation: str
+    activations: Activations
+    last_activation: Any
     weight_init: str
     dtype: np.dtype[Any] | None
     n_threads: int | None
@@ -186,12 +192,14 @@ class Settings:
         """
         p = parameters
         hidden = check_hidden_layer_sizes(p.hidden_layer_sizes)
+        activations = check_activation(p.activation, len(hidden))
         dropout = check_dropout(p.dropout, hidden)
         _check_together(p)
         schedule = p.learning_rate if isinstance(p.learning_rate, str) else "callable"
         return cls(
             hidden=hidden,
-            activation=p.activation,
+            activations=activations,
+            last_activation=activations[-1] if activations else p.activation,
             weight_init=p.weight_init,
             dtype=None if isinstance(p.dtype, str) and p.dtype == "auto" else np.dtype(p.dtype),
             n_threads=None if p.n_threads is None else int(p.n_threads),

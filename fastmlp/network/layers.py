@@ -9,8 +9,8 @@ import numpy as np
 
 from fastmlp.kernels import dropout, loss, sparse
 from fastmlp.kernels import layer as dense
-from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.epoch import EPOCH
+from fastmlp.kernels.own_activation import kernels_of
 from fastmlp.kernels.simd.tile import GATED, PLAIN, TIMES
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.take_rows import rows_record, take_rows
@@ -66,7 +66,7 @@ class NetworkRecords:
 
     def activation(self, layer: int) -> Any:
         """g of a hidden layer, counted from 0."""
-        return ACTIVATIONS[self.network.activations[layer]]
+        return kernels_of(self.network.activations[layer])
 
     def forward_fields(self, layer: int, logits: dict[str, Any]) -> dict[str, Any]:
         """What a layer's forward pass reads and writes."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp.kernels.activations import ACTIVATIONS
+from fastmlp.kernels.own_activation import Activation
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.program import Ref
 
@@ -110,14 +111,14 @@ class Network:
     ----------
     widths : tuple of int
         (n_features, *hidden, 1).
-    activations : tuple of str
+    activations : tuple of str or Activation
         One a hidden layer.
     dtype : numpy.dtype
         float32 or float64: the type of all numbers.
     """
 
     widths: tuple[int, ...]
-    activations: tuple[str, ...]
+    activations: tuple[str | Activation, ...]
     dtype: np.dtype[Any]
 
     def __post_init__(self) -> None:
@@ -127,7 +128,7 @@ class Network:
             )
         if min(self.widths) < 1:
             raise ValueError(f"Widths must be positive, got {self.widths}.")
-        if not ACTIVATIONS.keys() >= set(self.activations):
+        if not all(isinstance(g, Activation) or g in ACTIVATIONS for g in self.activations):
             raise ValueError(f"Activations must be of {list(ACTIVATIONS)}, got {self.activations}.")
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
 

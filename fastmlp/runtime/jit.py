@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmlp.runtime.cache import KernelCache
-from fastmlp.runtime.numba_internals import c_function, dispatcher
+from fastmlp.runtime.numba_internals import NoCache, c_function, dispatcher
 
 # Fast-math stays off: what gains from SIMD is written as vectors, in an order of its own, so
 # reassociation has nothing to add. It would undo the compensated steps of `simd.functions` and let
@@ -33,6 +33,11 @@ def parallel_entry(function: Callable[..., Any]) -> Any:
 def _kept(compiled: Any, function: Callable[..., Any]) -> Any:
     compiled._cache = KernelCache(function)
     return compiled
+
+
+def by_address_in_process(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile what is called by its `address`, for this process alone."""
+    return c_function(function, signature, dict(_FLAGS), NoCache())
 
 
 def by_address(function: Callable[..., Any], signature: Any) -> Any:

@@ -1,5 +1,6 @@
 """Everything of Numba's that is not public API, in one place; tests run it with every version.
 
+- Dispatcher: what numba.njit returns
 - CFunc: a compiled function with a C address, whose `_cache` can be replaced
 - _Cache, CompileResult: what a cache of compiled code has to offer, and what it keeps
 - global_compiler_lock: held while anything is compiled
@@ -18,11 +19,12 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core.caching import _Cache
+from numba.core.caching import NullCache, _Cache
 from numba.core.ccallback import CFunc
 from numba.core.cgutils import get_or_insert_function
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
@@ -31,11 +33,13 @@ from numba.np.ufunc import parallel
 
 __all__ = [
     "CacheOfNumba",
+    "NoCache",
     "acquire_compiler",
     "c_function",
     "can_be_kept",
     "compiling",
     "dispatcher",
+    "is_dispatcher",
     "layer_is_started",
     "most_threads",
     "prepare_to_load",
@@ -46,7 +50,7 @@ __all__ = [
     "threads_of_caller",
 ]
 
-CacheOfNumba = _Cache
+CacheOfNumba, NoCache = _Cache, NullCache
 _INT64 = ir.IntType(64)
 #: Of the lock itself: an exception can come between two lines of Numba's methods of these names.
 acquire_compiler = global_compiler_lock._lock.acquire
@@ -137,6 +141,11 @@ def dispatcher(function: Callable[..., Any], **flags: Any) -> Any:
     """What numba.njit makes of a function."""
     with _in_spite_of_disable_jit():
         return numba.njit(**flags)(function)
+
+
+def is_dispatcher(function: Any) -> bool:
+    """Whether numba.njit has made this function."""
+    return isinstance(function, Dispatcher)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ LAYER_RULES: dict[str, LayerRule] = {
 def initial_parameters(
     weight_init: str,
     widths: Sequence[int],
-    activations: Sequence[str],
+    activations: Sequence[Any],
     dtype: np.dtype[Any],
     rng: np.random.RandomState,
 ) -> tuple[list[Array], list[Array]]:
@@ -76,7 +76,7 @@ def initial_parameters(
         The rule that each layer follows.
     widths : sequence of int
         Units of every layer, from the input to the output.
-    activations : sequence of str, one a weight matrix
+    activations : sequence of str or Activation, one a weight matrix
         The activation whose slope sets the scale of that matrix. For the last one this is the
         network's hidden activation too, as in scikit-learn, not the sigmoid of the output.
     dtype : dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -10,10 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.kernels.activations import ACTIVATIONS
+from fastmlp.kernels.own_activation import Activation
 from fastmlp.network.layout import Network
 from fastmlp.network.session import Session
 
 Array = NDArray[Any]
+
+Activations = tuple[str | Activation, ...]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -43,18 +48,47 @@ class Weights:
         return FLOAT32 if self.coefs[0].dtype.newbyteorder("=") == FLOAT32 else FLOAT64
 
     def session(
-        self, activation: str, n_threads: int | None, dtype: np.dtype[Any], *, sparse: bool
+        self, activations: Activations, n_threads: int | None, dtype: np.dtype[Any], *, sparse: bool
     ) -> Session:
         """Make a session of this dtype that holds these weights, for X sparse or dense."""
-        session = Session(_network(self.widths, activation, dtype), n_threads, sparse=sparse)
+        session = Session(_network(self.widths, activations, dtype), n_threads, sparse=sparse)
         session.set_parameters(self.coefs, self.intercepts)
         return session
 
 
 @lru_cache(maxsize=64)
-def _network(widths: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Network:
+def _network(widths: tuple[int, ...], activations: Activations, dtype: np.dtype[Any]) -> Network:
     """Make a network, or take the one made before: its layout is worked out once."""
-    return Network(widths, (activation,) * (len(widths) - 2), dtype)
+    return Network(widths, activations, dtype)
+
+
+def check_activation(activation: Any, n_hidden: int) -> Activations:
+    """Bring the parameter activation to one for each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or if a sequence has not one for each layer.
+    """
+    if isinstance(activation, str | Activation):
+        activations = (activation,) * n_hidden
+    elif isinstance(activation, Sequence | np.ndarray):
+        activations = tuple(activation)
+        if len(activations) != n_hidden:
+            raise ValueError(
+                f"activation must name one for all hidden layers or one for each, and names "
+                f"{len(activations)} for {n_hidden}."
+            )
+    else:
+        activations = (activation,)
+    for layer, each in enumerate(activations):
+        if not isinstance(each, Activation) and not (isinstance(each, str) and each in ACTIVATIONS):
+            where = "" if isinstance(activation, str) else f" for hidden layer {layer + 1}"
+            raise ValueError(
+                f"activation must be one of {list(ACTIVATIONS)}, or a fastmlp.Activation, got "
+                f"{each!r}{where}."
+            )
+    return tuple(str(each) if isinstance(each, str) else each for each in activations)
 
 
 def check_finite(coefs: Any, intercepts: Any) -> None:
