@@ -1,53 +1,33 @@
 """An activation whose g′ needs z: it waits where δ will be, and the product multiplies by it.
 
-No activation of the package does this yet. SiLU, g(z) = z σ(z), stands for all that may come; the
-gradients of whole steps are checked against finite differences.
+SiLU, g(z) = z σ(z), stands for all of these; the gradients of whole steps are checked against
+finite differences.
 """
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from compiled import address, call, caller, column, filled
+from compiled import address, call, column, filled
 from guards import Guarded, Panels, check_unchanged
 from naive import finite_differences
 from scipy.special import expit
 
-from fastmlp.data.rows import as_rows
-from fastmlp.kernels import activations
 from fastmlp.kernels import layer as kernels
-from fastmlp.kernels.activations import Activation
+from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.epoch import EPOCH
 from fastmlp.kernels.layer import layer_record
 from fastmlp.kernels.loss import loss_record, output_delta
-from fastmlp.kernels.simd import functions
-from fastmlp.kernels.simd.elementwise import elementwise
 from fastmlp.kernels.simd.tile import TIMES
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.kernels.views import part
-from fastmlp.network.layout import Network
-from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.plan import limits
-from fastmlp.network.session import Session
 
 DTYPES = (np.float32, np.float64)
 ROWS, BLOCK = 21, 8
 WIDTHS = (5, 19, 17, 1)
 
 
-def silu(z, delta):
-    """a = z σ(z), and g′ = σ + a (1 − σ)."""
-    s = functions.sigmoid(z)
-    a = z * s
-    return a, s + a * (1.0 - s)
-
-
-_silu = elementwise(silu, views=2, scalars=0, writes=(0, 1))
-
-
-@caller()
-def apply_silu(layer, at, first, rows, batch):
-    _silu((part(layer.a, at, 0, rows), part(layer.delta, at, 0, rows)), ())
+apply_silu = ACTIVATIONS["silu"].apply
 
 
 def slope(z):
@@ -177,23 +157,3 @@ def test_a_step_of_pieces_against_finite_differences():
     value, gradients = step_of_pieces(X, y, coefs, intercepts)
     np.testing.assert_allclose(value, loss(coefs, intercepts), rtol=1e-12)
     check_gradients(gradients, finite_differences(loss, coefs, intercepts))
-
-
-@pytest.mark.parametrize("hidden", [(19, 17), (1,), (16, 33, 16)])
-def test_a_network_with_it_against_finite_differences(hidden, monkeypatch):
-    silu_activation = Activation(apply=apply_silu, ending=TIMES)
-    monkeypatch.setitem(activations.ACTIVATIONS, "silu", silu_activation)
-    rng = np.random.RandomState(3)
-    widths = (5, *hidden, 1)
-    shapes = list(pairwise(widths))
-    coefs = [rng.randn(*shape) / np.sqrt(shape[0]) for shape in shapes]
-    intercepts = [rng.randn(n_out) for _, n_out in shapes]
-    X, y = rng.randn(150, 5), rng.rand(150) < 0.4
-    session = Session(Network(widths, ("silu",) * len(hidden), np.dtype(np.float64)), 1)
-    session.set_parameters(coefs, intercepts)
-    session.prepare(as_rows(X, np.float64), y, None, 150, alpha=0.0, optimizer=Optimizer())
-    value, gradients = session.loss_and_gradient()
-    loss = loss_of(X, y)
-    np.testing.assert_allclose(value, loss(coefs, intercepts) / 150, rtol=1e-12)
-    exact = finite_differences(lambda *parameters: loss(*parameters) / 150, coefs, intercepts)
-    check_gradients(gradients, exact)

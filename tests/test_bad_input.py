@@ -44,7 +44,7 @@ BAD_PARAMETERS = [
     ("hidden_layer_sizes", None),
     ("hidden_layer_sizes", "100"),
     ("hidden_layer_sizes", b"100"),
-    ("activation", "gelu"),
+    ("activation", "swish"),
     ("activation", None),
     ("solver", "newton"),
     ("alpha", -1e-9),

@@ -117,9 +117,9 @@ def gelu_tanh(z, delta):
     near = z.at_most(_FAR).at_least(-_FAR)
     square = near * near
     u = near * (square.times_plus(_CUBIC, 1.0) * math.sqrt(2.0 / math.pi))
-    s = functions.sigmoid(u + u)
+    s, rest = functions.sigmoid_and_complement(u + u)
     slope = square.times_plus(3.0 * _CUBIC, 1.0) * (2.0 * math.sqrt(2.0 / math.pi))
-    return z * s, (near * s * (1.0 - s)).times_plus(slope, s)
+    return z * s, (near * s * rest).times_plus(slope, s)
 
 
 def mish(z, delta):
