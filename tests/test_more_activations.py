@@ -66,8 +66,9 @@ def gelu_tanh(z):
 
 
 def gelu_tanh_slope(z):
-    s = expit(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
-    return s + z * s * (1 - s) * 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
+    twice_u = 2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)
+    s = expit(twice_u)
+    return s + z * s * expit(-twice_u) * 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
 
 
 def mish_slope(z):

@@ -47,6 +47,7 @@ class Ridge(Sizes, BaseEstimator):
 
     Notes
     -----
+    {groups}
     A {brace} stays.
     """
 
@@ -106,7 +107,9 @@ def test_docstring():
     assert lines[10] == "alpha : float, default=2.0"
     assert lines[11].startswith("    Strength of the L2 penalty")
     assert max(map(len, Ridge.__doc__.splitlines())) <= 100
-    assert lines[-1] == "A {brace} stays."
+    assert lines[-4:] == [
+        "- network: `size`", "- training: `rate`", "- regularisation: `alpha`", "A {brace} stays.",
+    ]  # fmt: skip
     assert Narrow.__doc__ == "A subclass with an `__init__` of its own."
 
 

@@ -1,5 +1,8 @@
 """Several starts, of which the best is kept (N12)."""
 
+import os
+import signal
+import sys
 import threading
 import time
 
@@ -189,6 +192,35 @@ def test_an_interrupt_ends_starts_that_take_turns():
     trained = one_after_another([lambda k=k: job(k) for k in range(3)])
     assert called == [0, 1]
     assert best_of(trained) is trained[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("hidden", [(50,), (600, 600)])
+def test_an_interrupt_is_served(hidden):
+    """Training ends at once, and has the weights of the best so far."""
+    slack = float(os.environ.get("FASTMLP_TEST_SLACK", "3"))
+    rows = np.resize(X, (4000, X.shape[1]))
+    targets = np.resize(Y, 4000)
+    model = MLPBinaryClassifier(
+        hidden, n_init=4, n_threads=2, max_iter=10**6, tol=0, n_iter_no_change=np.inf,
+        random_state=0, batch_size=4000,
+    )  # fmt: skip
+    quietly(model.set_params(max_iter=1).fit, rows, targets)  # compiles
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.7, interrupt)
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.set_params(max_iter=10**6).fit(rows, targets)
+    assert time.perf_counter() - sent[0] < 0.5 + slack
+    timer.join()
+    assert threading.active_count() == 1
+    assert 1 <= len(model.init_scores_) <= 4
+    assert np.isfinite(model.predict_proba(rows)).all()
 
 
 def test_numpys_settings_for_overflows_hold_in_every_thread():

@@ -46,10 +46,10 @@ def _own_attributes() -> set[str]:
 class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, BaseEstimator):
     """Multilayer perceptron for two classes.
 
-    The network has ReLU, tanh, logistic or identity units in its hidden layers and one sigmoid unit
-    at its output. It minimises the binary cross-entropy with an L2 penalty. The parameters, their
-    defaults and the numbers that come out are those of scikit-learn's MLPClassifier; those from
-    `dtype` on are this class's own.
+    The network has hidden layers of any differentiable activation and one sigmoid unit at its
+    output. It minimises the binary cross-entropy with an L2 penalty. The parameters, their defaults
+    and the numbers that come out are those of scikit-learn's MLPClassifier; those from `dtype` on
+    are this class's own.
 
     Parameters
     ----------
@@ -108,6 +108,10 @@ class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, 
 
     Notes
     -----
+    The parameters by what they are about:
+
+    {groups}
+
     `coefs_` and `intercepts_` are the model: edit them, and prediction, `partial_fit` and a warm
     start go on from what they hold.
 

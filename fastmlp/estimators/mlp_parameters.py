@@ -107,6 +107,7 @@ class MLPParameters:
         "verbose",
         "Whether to print a line for each epoch: losses, the score on the validation rows (with a "
         "star where it is the best so far), the learning rate, and the time that it took.",
+        group="machine",
     )
     warm_start: bool = parameter(
         False, "boolean", "Whether `fit` goes on from the weights of the previous call."
@@ -252,5 +253,4 @@ class MLPParameters:
         "stopping, else of the lowest loss (the loss is not convex). They are trained side by "
         "side where threads are left. The first start is that of ``n_init=1``. A warm start goes "
         "on from the weights that it has, once.",
-        group="stopping",
     )

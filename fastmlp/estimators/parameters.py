@@ -32,15 +32,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, make_dataclass, replace
 from numbers import Integral
-from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 Group = Literal["network", "training", "stopping", "regularisation", "machine"]
 Estimator = TypeVar("Estimator", bound=type)
 
-#: Where a class docstring has the entries of the parameters.
+#: Where a class docstring has the entries of the parameters, and where their names by group.
 _PLACEHOLDER = re.compile(r"^([ \t]*)\{parameters\}$", re.MULTILINE)
+_GROUPS = re.compile(r"^([ \t]*)\{groups\}$", re.MULTILINE)
 _LINE_LENGTH = 100
 
 _IN_WORDS = {
@@ -133,7 +134,7 @@ def takes_parameters(cls: Estimator) -> Estimator:
     """Give a class what its parameters and the inherited ones ask for.
 
     That is `__init__`, `_parameter_constraints` and, in place of a line ``{parameters}``, the
-    entries of the docstring.
+    entries of the docstring; in place of a line ``{groups}``, their names by what they are about.
     """
     parameters: dict[str, Parameter] = {}
     for base in reversed(cls.__mro__[1:]):
@@ -192,7 +193,23 @@ def _documented(docstring: str | None, parameters: dict[str, Parameter]) -> str 
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return docstring[: found.start()] + "\n".join(lines) + docstring[found.end() :]
+    docstring = docstring[: found.start()] + "\n".join(lines) + docstring[found.end() :]
+    return _GROUPS.sub(lambda place: _by_group(place[1], parameters), docstring)
+
+
+def _by_group(indent: str, parameters: dict[str, Parameter]) -> str:
+    """Write a line of names for each group, as a list."""
+    lines: list[str] = []
+    for group in get_args(Group):
+        names = ", ".join(f"`{name}`" for name, each in parameters.items() if each.group == group)
+        if names:
+            lines += textwrap.wrap(
+                f"- {group}: {names}",
+                _LINE_LENGTH,
+                initial_indent=indent,
+                subsequent_indent=indent + "  ",
+            )
+    return "\n".join(lines)
 
 
 def _in_words(constraints: Sequence[Any]) -> str:

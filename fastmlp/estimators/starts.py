@@ -14,6 +14,10 @@ import numpy as np
 from fastmlp.network.session import Session
 from fastmlp.training.loop import FitResult
 
+#: How often a waiting thread looks around: where a signal is another thread's, or on Windows, a
+#: wait without a limit hears no Ctrl-C.
+_WAIT_SECONDS = 0.1
+
 Job = Callable[[], "Trained"]
 
 
@@ -80,14 +84,16 @@ def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: in
     try:
         # Each in a copy of the context, which has NumPy's settings for overflows.
         futures += [pool.submit(contextvars.copy_context().run, job) for job in jobs]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        failed = any(future.done() and future.exception() for future in futures)
+        pending, ended = set(futures), False
+        while pending and not ended:
+            done, pending = wait(pending, _WAIT_SECONDS, FIRST_EXCEPTION)
+            ended = any(future.exception() for future in done)
     except KeyboardInterrupt:
-        failed = True
+        ended = True
     except BaseException:
         _end(pool, sessions)
         raise
-    if failed:
+    if ended:
         _end(pool, sessions)
     pool.shutdown()
     trained = [future.result() for future in futures if not future.cancelled()]

@@ -86,7 +86,8 @@ class Case:
 
         def note(session):
             state = session.state()
-            weights = _bits(state.parameters)
+            coefs, intercepts = session.get_parameters()
+            weights = _bits(*coefs, *intercepts)
             self._whole.add((weights, state.step, _bits(*state.moments)))
             return weights
 

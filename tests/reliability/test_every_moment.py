@@ -27,11 +27,15 @@ CASES = {
     "one thread": {"call": "fit", "n_threads": 1},
     "sparse": {"call": "fit", "sparse": True},
     "early stopping": {"call": "fit", "early_stopping": True},
+    "regularised": {
+        "call": "fit", "dropout": 0.3, "input_dropout": 0.2, "weight_decay": 0.1,
+        "ema_decay": 0.9, "max_grad_norm": 0.1, "activation": "gelu",
+    },
     "lbfgs": {"call": "fit", "solver": "lbfgs", "max_iter": 3},
     "warm start": {"call": "warm", "solver": "sgd"},
     "partial_fit": {"call": "partial_fit"},
     "predict_proba": {"call": "predict_proba", "shape": (400, 6)},
-}
+}  # fmt: skip
 
 
 class OfUser(Exception):
