@@ -32,10 +32,41 @@ ESTIMATORS = [
     for dtype in ("float64", "float32")
 ]
 
+# Not there: dropout, whose masks depend on the row, so that a row given twice is not one of weight
+# two; and what partial_fit refuses (n_init, early stopping).
+ESTIMATORS += [
+    MLPBinaryClassifier(
+        activation=["gelu"],
+        solver="adam",
+        dtype="float64",
+        alpha=0,
+        weight_decay=0.05,
+        ema_decay=0.9,
+        max_grad_norm=1.0,
+        label_smoothing=0.05,
+        learning_rate="cosine",
+        warmup=0.1,
+    ),
+    MLPBinaryClassifier(
+        (20, 20),
+        activation="mish",
+        solver="sgd",
+        dtype="float32",
+        learning_rate_init=0.05,
+        max_grad_norm=0.5,
+        weight_decay=0.001,
+        warmup=0.05,
+        n_threads=2,
+    ),
+    MLPBinaryClassifier(
+        activation="softplus", solver="lbfgs", dtype="float64", label_smoothing=0.1
+    ),
+]
+
 
 def name_of(value):
     if isinstance(value, MLPBinaryClassifier):
-        return f"{value.solver}-{value.dtype}"
+        return f"{value.activation}-{value.solver}-{value.dtype}"
     arguments = ",".join(f"{name}={setting}" for name, setting in value.keywords.items())
     return f"{value.func.__name__}({arguments})"
 

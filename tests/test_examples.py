@@ -220,3 +220,44 @@ def test_train_csv_says_what_is_wrong(trained, table, arguments, message, monkey
 def test_train_csv_fails_with_a_message_and_a_status(tmp_path):
     output = run("train_csv.py", "absent.csv", "--target", "y", folder=tmp_path, succeeds=False)
     assert output.strip() == "train_csv.py: absent.csv: there is no such file"
+
+
+def test_early_stopping_with_own_metric(tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "curves.png"
+    output = run("early_stopping_with_own_metric.py", "--rows", 3000, "--picture", picture)
+    rows = re.findall(r"^(accuracy|loss|profit) +(\d+) +(\d+) +(\S+) +(\S+) +(\S+)$", output, re.M)
+    assert [row[0] for row in rows] == ["accuracy", "loss", "profit"]
+    assert all(int(best) <= int(epochs) for _, epochs, best, *_ in rows)
+    assert all(float(profit) > 0 for *_, profit in rows)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_class_imbalance():
+    output = run("class_imbalance.py", "--rows", 6000)
+    rows = re.findall(
+        r"^(none|balanced|1 : 10) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+)$", output, re.M
+    )
+    assert [row[0] for row in rows] == ["none", "none", "balanced", "1 : 10"]
+    rates = [float(row[-1]) for row in rows]
+    assert abs(rates[0] - 0.025) < 0.02
+    assert min(rates[2:]) > 2 * rates[0]
+    recalls = [float(row[4]) for row in rows]
+    assert min(recalls[1:3]) > recalls[0]
+
+
+def test_sensitivity():
+    output = run("sensitivity.py", "--features", 5, "--repeats", 3)
+    (accuracy,) = numbers_after("test rows", output)
+    assert accuracy > 0.9
+    rows = re.findall(r"^[a-z ]+ +(\d\.\d+) +[+−] +[+-]\d\.\d+ +\d+$", output, re.M)
+    moves = list(map(float, rows))
+    assert len(moves) == 5
+    assert moves == sorted(moves, reverse=True)
+
+
+def test_own_activation():
+    output = run("own_activation.py", "--starts", 2)
+    scores = dict(re.findall(r"^(\S.*?) +(\d\.\d+) +\d\.\d+ +\d+$", output, re.M))
+    assert list(scores) == ["relu", "tanh", "gelu", "Activation(sine, cosine)"]
+    assert float(scores["Activation(sine, cosine)"]) > 0.9

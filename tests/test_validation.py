@@ -300,3 +300,33 @@ def test_an_error_in_a_score_is_the_users():
 
     with pytest.raises(LookupError, match="mine"):
         MLPBinaryClassifier(**STOPPING, scoring=scoring).fit(X, Y)
+
+
+@pytest.mark.parametrize("learning_rate", ["cosine", lambda t: 1 - t])
+def test_the_planned_end_of_a_schedule_is_no_lack_of_convergence(learning_rate):
+    MLPBinaryClassifier(**SETTINGS, max_iter=3, learning_rate=learning_rate).fit(X, Y)
+
+
+def test_falling_rates_reach_the_estimator():
+    model = MLPBinaryClassifier(**SETTINGS, max_iter=4, learning_rate=lambda t: 1 - t, warmup=0.5)
+    model.fit(X, Y)
+    n = -(-len(X) // 200)
+    updates = np.arange(4 * n)
+    rates = 0.01 * (1 - updates / (4 * n)) * np.minimum(1, (updates + 1) / (2 * n))
+    np.testing.assert_allclose(
+        model.learning_rate_curve_, rates.reshape(4, n).mean(axis=1), rtol=1e-14
+    )
+
+
+def test_partial_fits_go_through_a_schedule_and_end_with_it():
+    model = MLPBinaryClassifier(**SETTINGS, max_iter=3, learning_rate="cosine", batch_size=300)
+    for _ in range(3):
+        model.partial_fit(X, Y, classes=[0, 1])
+    expected = 0.01 * (1 + np.cos(np.pi * np.arange(3) / 3)) / 2
+    np.testing.assert_allclose(model.learning_rate_curve_, expected, rtol=1e-14)
+    before = model.coefs_
+    with pytest.raises(ValueError, match=r"3 of max_iter=3 epochs are done\. Raise max_iter"):
+        model.partial_fit(X, Y)
+    assert model.coefs_ is before
+    model.set_params(max_iter=6).partial_fit(X, Y)
+    assert model.learning_rate_curve_[-1] == pytest.approx(0.005)

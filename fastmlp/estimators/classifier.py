@@ -202,8 +202,9 @@ class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` or `max_fun` is reached first. Where a filter makes an error of it, the
-            estimator is fitted when it is raised.
+            If `max_iter` or `max_fun` is reached first, but for `max_iter` as the end of a
+            `learning_rate` that was made for it ("cosine", or a function). Where a filter makes an
+            error of it, the estimator is fitted when it is raised.
         UserWarning
             If training is interrupted, likewise; and before training, if `batch_size` is larger
             than the number of rows.

@@ -74,7 +74,8 @@ class MLPParameters:
         'these names are all the same. For both, "cosine" lowers it to 0 over `max_iter` epochs '
         "along half a wave, and a function is given the share of that training which is done, in "
         "[0, 1], before each update, and returns a factor. Worth a try where `max_iter` is known: "
-        "a falling rate often ends in a better model.",
+        "a falling rate often ends in a better model, and `max_iter` is then no lack of "
+        "convergence.",
         type_text='{"constant", "invscaling", "adaptive", "cosine"} or callable',
     )
     learning_rate_init: float = parameter(

@@ -147,7 +147,9 @@ class ByEpochs:
         )
         if self.one_epoch and self.earlier:
             _resume(training, settings, self.earlier)
-        result = training.run(epochs, warn_unconverged=not self.one_epoch)
+        # Rates that fall until max_iter make it the planned end of training.
+        planned = self.one_epoch or settings.factors is not None
+        result = training.run(epochs, warn_unconverged=not planned)
         return Trained(result, self._learned(training, result))
 
     def _learned(self, training: Training, result: FitResult) -> Attributes:
