@@ -94,6 +94,16 @@ def test_bad_weights(weight, message):
     assert not hasattr(model, "coefs_")
 
 
+@pytest.mark.parametrize(
+    ("exponent", "message"),
+    [(200, "class_weight times sample_weight is too large"), (-200, "its product with sample_")],
+)
+def test_products_with_weights_of_rows_that_are_no_weights(exponent, message):
+    model = MLPBinaryClassifier(**SETTINGS, class_weight={0: 10.0**exponent, 1: 10.0**exponent})
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y, np.full(len(X), 10.0**exponent))
+
+
 def test_weights_that_are_no_numbers():
     with pytest.raises(ValueError, match=r"class_weight must hold"):
         MLPBinaryClassifier(**SETTINGS, class_weight={0: "heavy"}).fit(X, Y)

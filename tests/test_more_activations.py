@@ -24,6 +24,7 @@ from fastmlp.data.rows import as_rows
 from fastmlp.kernels.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from fastmlp.kernels.layer import layer_record
 from fastmlp.network.layout import Network
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Optimizer, Session
 
 DTYPES = (np.float32, np.float64)
@@ -112,7 +113,7 @@ def apply(activation, z):
     """g(z) and g′(z), as a step writes them into the second of two blocks."""
     a = Panels(np.stack([z, z]), gap=1, shift=1)
     delta = Panels(np.full_like(np.stack([z, z]), np.nan), gap=2)
-    record = filled(layer_record(z.dtype.name), a=a, delta=delta)
+    record = filled(layer_record(z.dtype.name), n_out=z.shape[1], a=a, delta=delta)
     call(kernels(activation).apply, record, at=1, first=3, rows=len(z))
     a.check(slice(len(z)), block=1)
     delta.check(slice(len(z)), block=1)
@@ -392,6 +393,49 @@ def test_an_exception_counts_as_nan():
     model = MLPBinaryClassifier((4,), activation=Activation(picky, one), max_iter=1)
     with pytest.raises(ValueError, match="diverged"):
         quietly(model.fit, DATA * 1e8, LABELS)
+
+
+@numba.njit
+def cusp(z):
+    return np.sqrt(abs(z))
+
+
+@numba.njit
+def cusp_slope(z):
+    return np.sign(z) / (2 * np.sqrt(abs(z)))  # NaN for 0, as what pads a layer is
+
+
+@pytest.mark.parametrize("hidden", [(5,), (16,), (5, 3)])
+def test_what_pads_a_layer_stays_out_of_everything(hidden):
+    widths, X, y, coefs, intercepts = problem(hidden)
+    activations = (Activation(cusp, cusp_slope),) * len(hidden)
+    session = Session(Network(widths, activations, np.dtype(np.float64)), 1)
+    session.set_parameters(coefs, intercepts)
+    # Of the norm of all gradients, and of the L2 term, padding is a part.
+    session.prepare(
+        as_rows(X, np.float64), y, None, 150, alpha=1e-3, optimizer=Optimizer("sgd", momentum=0.0),
+        regularisation=Regularisation(max_grad_norm=1e9),
+    )  # fmt: skip
+
+    def loss(coefs, intercepts):
+        a = X
+        for W, b in zip(coefs, intercepts, strict=True):
+            z = a @ W + b
+            a = np.sqrt(np.abs(z))
+        penalty = sum((W**2).sum() for W in coefs) / len(X)
+        return (np.logaddexp(0, z[:, 0]) - z[:, 0] * y).mean() + 0.5e-3 * penalty
+
+    gradients = finite_differences(loss, coefs, intercepts)
+    for _ in range(3):
+        parameters = session.get_parameters()
+        value = session.train_epoch(np.arange(150), 1e-4)
+        assert value == pytest.approx(loss(*parameters), rel=1e-12)
+    first = Session(session.network, 1)
+    first.set_parameters(coefs, intercepts)
+    first.prepare(as_rows(X, np.float64), y, None, 150, alpha=1e-3, optimizer=Optimizer())
+    _, ours = first.loss_and_gradient()
+    for one, other in zip((*ours[0], *ours[1]), (*gradients[0], *gradients[1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 @numba.njit

@@ -5,10 +5,12 @@ goes forward and back by matrices, and updates as the papers have it. torch is a
 what it has.
 """
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from data import quietly, two_classes
 from hypothesis import given, settings
@@ -451,9 +453,30 @@ def test_lbfgs_smooths_labels():
     np.testing.assert_allclose(model.predict_proba(np.zeros((1, 1)))[0, 1], expected, rtol=1e-4)
 
 
-def test_features_of_a_sparse_x_are_not_dropped():
+@pytest.mark.parametrize(
+    "kind", [sparse.csr_array, sparse.coo_array, pd.DataFrame.sparse.from_spmatrix]
+)
+def test_features_of_a_sparse_x_are_not_dropped(kind):
     with pytest.raises(ValueError, match="input_dropout needs a dense X"):
-        MLPBinaryClassifier(**SETTINGS, input_dropout=0.1).fit(sparse.csr_array(X), Y)
+        MLPBinaryClassifier(**SETTINGS, input_dropout=0.1).fit(kind(sparse.csr_array(X)), Y)
+
+
+@pytest.mark.parametrize("share", [np.nextafter(1, 0), 1 - 1e-12])
+@pytest.mark.parametrize("name", ["dropout", "input_dropout"])
+def test_a_share_next_to_1_leaves_out_everything(name, share):
+    settings = {**SETTINGS, "solver": "sgd", "alpha": 0.0, "learning_rate_init": 0.1}
+    start = quietly(MLPBinaryClassifier(**settings, learning_rate=lambda t: 0.0).fit, X, Y)
+    model = quietly(MLPBinaryClassifier(**settings, **{name: share}).fit, X, Y)
+    np.testing.assert_array_equal(model.coefs_[0], start.coefs_[0])
+    assert model.intercepts_[-1] != start.intercepts_[-1]
+
+
+def test_a_decay_that_makes_weights_grow_is_named():
+    for decay in (1e5, 1e300):
+        model = MLPBinaryClassifier(**{**SETTINGS, "max_iter": 500}, weight_decay=decay)
+        message = rf"diverged\. weight_decay={re.escape(f'{decay:g}')} times .*: lower weight_decay"
+        with pytest.raises(ValueError, match=message):
+            quietly(model.fit, X, Y)
 
 
 # --- torch ----------------------------------------------------------------------------------------

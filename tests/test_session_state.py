@@ -74,6 +74,35 @@ INTERRUPTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("when", ["before there is a call", "before it runs", "after it ran"])
+def test_a_cancelled_epoch_ends_even_in_its_last_minibatch(when, monkeypatch):
+    case = bit_case("two layers", np.float64, n_samples=60, batch_size=60)
+    session, whole = (prepared(case) for _ in range(2))
+    new_call, run = Session._new_call, Call.run
+
+    def new(session, *args, **kwargs):
+        if when == "before there is a call":
+            session.cancel()
+        return new_call(session, *args, **kwargs)
+
+    def run_and_cancel(call, **kwargs):
+        if when == "before it runs":
+            session.cancel()
+        run(call, **kwargs)
+        if when == "after it ran":
+            session.cancel()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "LONG_SECONDS", -1.0)
+        patch.setattr(Session, "_new_call", new)
+        patch.setattr(Call, "run", run_and_cancel)
+        with pytest.raises(KeyboardInterrupt):
+            session.train_epoch(case.order(0), 0.01)
+    # Left, and undone.
+    assert_same_bits(session.get_parameters(), whole.get_parameters())
+    assert session.state().step == 0
+
+
 @pytest.mark.parametrize("again", [0, 1, 3])
 @pytest.mark.parametrize(("long", "when"), INTERRUPTS)
 @pytest.mark.parametrize("name", ["one layer", "two layers"])

@@ -171,6 +171,22 @@ def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
     assert threading.active_count() == 1
 
 
+def test_an_interrupt_is_not_lost_where_all_have_come_to_their_end(monkeypatch):
+    ended = threading.Event()
+
+    def interrupted(*args):
+        assert ended.wait(30)
+        raise KeyboardInterrupt
+
+    def job():
+        ended.set()
+        return Trained(FitResult(loss=0.5), {})
+
+    monkeypatch.setattr(starts, "wait", interrupted)
+    trained = side_by_side([job], [Cancellable()], 1)
+    assert isinstance(best_of(trained).result.warning, UserWarning)
+
+
 def test_an_error_of_one_start_ends_all():
     sessions = [Cancellable() for _ in range(2)]
 

@@ -199,6 +199,34 @@ def test_warm_starts_go_on_with_the_curves():
     assert model.best_epoch_ >= 3
 
 
+def test_a_score_that_trains_its_estimator_leaves_the_curves_alone():
+    def trains(estimator, X, y):
+        assert not hasattr(estimator, "loss_curve_")
+        estimator.set_params(scoring=None, early_stopping=False)
+        return quietly(estimator.fit, X, y).score(X, y)
+
+    model = MLPBinaryClassifier(**{**STOPPING, "max_iter": 2}, warm_start=True)
+    quietly(model.fit, X_TRAIN, Y_TRAIN)
+    first = list(model.loss_curve_)
+    quietly(model.set_params(scoring=trains).fit, X_TRAIN, Y_TRAIN)
+    assert len(model.loss_curve_) == len(model.validation_scores_) == 4
+    assert model.loss_curve_[:2] == first
+
+
+@pytest.mark.parametrize("scoring", [None, "loss"])
+def test_weights_whose_sum_is_infinite(scoring):
+    weight = 1.0 + np.arange(len(X_VAL)) % 3
+    model, other = (
+        quietly(
+            MLPBinaryClassifier(**STOPPING, scoring=scoring).fit,
+            X_TRAIN, Y_TRAIN, **OWN, sample_weight_val=np.ldexp(weight, exponent),
+        )
+        for exponent in (0, 1022)
+    )  # fmt: skip
+    assert other.validation_scores_ == model.validation_scores_
+    assert other.validation_loss_curve_ == model.validation_loss_curve_
+
+
 def test_without_early_stopping_there_is_none_of_it():
     model = quietly(MLPBinaryClassifier(**SETTINGS, max_iter=2).fit, X, Y)
     assert model.validation_loss_curve_ is None

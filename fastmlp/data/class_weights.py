@@ -73,12 +73,17 @@ def weighted(
     Raises
     ------
     ValueError
-        If all products are 0.
+        If all products are 0, or if one is too large for a number.
     """
     if weights is None:
         return sample_weight
     of_rows = weights[targets.astype(np.intp)]
     product = of_rows if sample_weight is None else of_rows * sample_weight
     if not product.any():
-        raise ValueError("class_weight is 0 for every class that rows with a weight have.")
+        raise ValueError(
+            "class_weight is 0 for every class that rows with a weight have, or its product with "
+            "sample_weight is."
+        )
+    if not np.isfinite(product).all():
+        raise ValueError("class_weight times sample_weight is too large for float64.")
     return product

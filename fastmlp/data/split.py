@@ -56,16 +56,23 @@ class Validation:
     def loss(self, probabilities: Array) -> float:
         """Take the mean of ℒ = −log P(y) (N2), without an L2 term."""
         right = np.where(self.targets, probabilities[:, 1], probabilities[:, 0])
-        return -float(np.average(np.log(right.astype(np.float64)), weights=self.sample_weight))
+        return -_mean(np.log(right.astype(np.float64)), self.sample_weight)
 
 
 Metric = Callable[[Validation, Array, Callable[[], Parameters]], float]
 
 
+def _mean(values: Array, weight: Array | None) -> float:
+    """Take a weighted mean; a power of two brings the largest weight near 1 and changes no bit."""
+    if weight is not None:
+        weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))  # a sum of huge ones is infinite
+    return float(np.average(values, weights=weight))
+
+
 def accuracy(validation: Validation, probabilities: Array, parameters: Any) -> float:
     """Take the weighted share of rows whose class is predicted right (class 1 where ŷ > 0.5)."""
     right = (probabilities[:, 1] > 0.5) == validation.targets
-    return float(np.average(right, weights=validation.sample_weight))
+    return _mean(right, validation.sample_weight)
 
 
 def always_right(validation: Validation, probabilities: Array, parameters: Any) -> float:

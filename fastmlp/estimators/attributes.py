@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastmlp.estimators.given import SET_BY_CHECKS
-
 Attributes = dict[str, Any]
+
+#: What the checks of X leave.
+SET_BY_CHECKS = ("n_features_in_", "feature_names_in_")
 
 #: Lists that each call adds to, in place as scikit-learn does: a new list for every partial_fit
 #: would make the cost of a long stream quadratic.

@@ -13,6 +13,9 @@ from fastmlp.estimators.settings import Settings
 # Scaled features and trained weights are far below it.
 _LARGE = 1000.0
 
+# Weights are multiplied by 1 − learning rate · weight_decay: beyond this they grow.
+_LARGEST_DECAY = 2.0
+
 
 def why_diverged(settings: Settings, data: TrainingData, start: Iterable[Any]) -> str:
     """Say what to change where training ended in weights that are not finite.
@@ -39,6 +42,12 @@ def why_diverged(settings: Settings, data: TrainingData, start: Iterable[Any]) -
         )
     if settings.by_epochs and settings.learning_rate_init > 1:
         reasons.append(f"Lower learning_rate_init={settings.learning_rate_init:g}.")
+    decay = settings.regularisation.weight_decay
+    if settings.by_epochs and settings.learning_rate_init * decay > _LARGEST_DECAY:
+        reasons.append(
+            f"weight_decay={decay:g} times learning_rate_init={settings.learning_rate_init:g} is "
+            "above 2, which makes weights grow: lower weight_decay."
+        )
     if (reach := _reach(start)) > _LARGE:
         reasons.append(f"coefs_ and intercepts_, which it went on from, reach {reach:.3g}.")
     if (reach := _reach([data.rows.array, data.rows.values])) > _LARGE:

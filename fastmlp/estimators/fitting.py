@@ -91,6 +91,9 @@ def _train(
     check_arguments(given, settings)
     draft = _draft_of(estimator)
     checked = check_training_data(draft, given.X, given.y, given.sample_weight, reset=not earlier)
+    if settings.regularisation.input_dropout > 0 and issparse(checked.X):
+        # Also where X was a table of sparse columns.
+        raise ValueError("input_dropout needs a dense X, because a sparse one is never copied.")
     classes = checked.labels if known_classes is None else known_classes
     if known_classes is not None:
         check_labels(checked.labels, known_classes, warm_start=not one_epoch)

@@ -9,9 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmlp.data.checks import CheckedData, TrainingData
 from fastmlp.data.split import Parameters
-
-#: What the checks of X leave.
-SET_BY_CHECKS = ("n_features_in_", "feature_names_in_")
+from fastmlp.estimators.attributes import FITTED, SET_BY_CHECKS
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,13 @@ class Problem:
         return {**left, "classes_": self.data.classes, **network_attributes(parameters)}
 
     def fitted(self, parameters: Parameters) -> Any:
-        """Make an estimator that predicts with these weights and biases, for a look at it."""
+        """Make an estimator that predicts with these weights and biases, for a look at it.
+
+        It has nothing of an earlier call, whose histories it would add to if it were trained.
+        """
         model = object.__new__(type(self.draft))
-        model.__dict__.update(vars(self.draft), **self.attributes(parameters))
+        kept = {name: value for name, value in vars(self.draft).items() if name not in FITTED}
+        model.__dict__.update(kept, **self.attributes(parameters))
         return model
 
 

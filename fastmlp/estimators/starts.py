@@ -81,23 +81,27 @@ def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: in
     """
     futures: list[Future[Trained]] = []
     pool = ThreadPoolExecutor(n_threads)
+    interrupted = failed = False
     try:
         # Each in a copy of the context, which has NumPy's settings for overflows.
         futures += [pool.submit(contextvars.copy_context().run, job) for job in jobs]
-        pending, ended = set(futures), False
-        while pending and not ended:
+        pending = set(futures)
+        while pending and not failed:
             done, pending = wait(pending, _WAIT_SECONDS, FIRST_EXCEPTION)
-            ended = any(future.exception() for future in done)
+            failed = any(future.exception() for future in done)
     except KeyboardInterrupt:
-        ended = True
+        interrupted = True
     except BaseException:
         _end(pool, sessions)
         raise
-    if ended:
+    if interrupted or failed:
         _end(pool, sessions)
     pool.shutdown()
-    trained = [future.result() for future in futures if not future.cancelled()]
-    return trained or [jobs[0]()]
+    trained = [future.result() for future in futures if not future.cancelled()] or [jobs[0]()]
+    if interrupted:
+        # All of them may have come to their end, while others had not begun.
+        trained[0].result.interrupt()
+    return trained
 
 
 def _end(pool: ThreadPoolExecutor, sessions: Sequence[Session]) -> None:

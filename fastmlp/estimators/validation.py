@@ -40,11 +40,8 @@ def check_arguments(given: Given, settings: Settings) -> None:
     Raises
     ------
     ValueError
-        If one of X_val and y_val is missing, if nothing would be done with them, or if X is sparse
-        and its features are to be dropped.
+        If one of X_val and y_val is missing, or if nothing would be done with them.
     """
-    if settings.regularisation.input_dropout > 0 and scipy.sparse.issparse(given.X):
-        raise ValueError("input_dropout needs a dense X, because a sparse one is never copied.")
     names = ("X_val", "y_val", "sample_weight_val")
     present = [name for name in names if getattr(given, name) is not None]
     if not present:

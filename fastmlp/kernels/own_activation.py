@@ -8,6 +8,7 @@ from typing import Any
 from fastmlp.kernels.activations import ACTIVATIONS, Kernels
 from fastmlp.kernels.piece import Piece
 from fastmlp.kernels.simd.tile import TIMES
+from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.views import part
 from fastmlp.runtime.jit import by_address_in_process
 from fastmlp.runtime.numba_internals import is_dispatcher
@@ -155,6 +156,9 @@ def _applied(g: Any, derivative: Any) -> Any:
                         value, slope = math.nan, math.nan
                     a[panel, r, j] = value
                     delta[panel, r, j] = slope
+        # Where g′ is not finite for z = 0, padding would no longer be 0.
+        for column in range(layer.n_out, a.shape[0] * PANEL):
+            delta[column // PANEL, :, column % PANEL] = 0
 
     return apply_own
 

@@ -171,7 +171,7 @@ class NetworkRecords:
         share = self.regularisation.of_layer(layer)
         if share == 0:
             return []
-        threshold = round(share * 2**32)
+        threshold = min(round(share * 2**32), 2**32 - 1)  # of a share near 1, one number stays
         fields = {
             "a": self.rows.matrix("activations", layer),
             "delta": self.rows.matrix("deltas", layer) if layer > 0 else {},

@@ -176,8 +176,9 @@ class Session:
     def cancel(self) -> None:
         """Have a training that another thread runs end there as by an interrupt, within 0.2 s."""
         self._cancelled = True
-        if self._call is not None and self._undo is not None:
-            self._call.stop()
+        call = self._call  # which that thread may drop at any moment
+        if call is not None and self._undo is not None:
+            call.stop()
 
     def end_training(self) -> None:
         """Drop the buffers of minibatches and the rows; `prepare` comes before more training."""
@@ -256,9 +257,7 @@ class Session:
     def _train(self, training: Minibatches, batches: Batches, n_rows: int) -> None:
         """Go through the minibatches of an epoch in calls of a length to choose."""
         done, used = 0, batches.used
-        while done < len(used):
-            if self._cancelled:
-                raise KeyboardInterrupt
+        while done < len(used) and not self._cancelled:
             threads, longest = training.pace.next_call()
             part = used[done : done + longest]
             started = time.perf_counter()
@@ -266,6 +265,8 @@ class Session:
             if stoppable:
                 self._undo = [array.copy() for array in self._numbers.arrays]
             call = self._new_call(training, threads, part, n_rows, counts=len(part))
+            if stoppable and self._cancelled:
+                call.stop()  # `cancel` may have come before there was this call
             call.run(stoppable=stoppable)
             self._settle()
             seconds = time.perf_counter() - started
@@ -273,6 +274,9 @@ class Session:
             whole = float(batches.sizes[part].sum()) / self._batch_size
             training.pace.record(whole, seconds, call.seconds_on_core)
             done += len(part)
+        if self._cancelled:
+            # The last call may have been left, and undone.
+            raise KeyboardInterrupt
 
     def _new_call(
         self,
