@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators import fitting
+from fastmlp.estimators.leaving import Leaves
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.prediction import logits, probabilities
 from fastmlp.estimators.probabilities import log_probabilities
@@ -39,7 +40,7 @@ def _own_attributes() -> set[str]:
 
 
 @takes_parameters
-class MLPBinaryClassifier(ClassifierMixin, MLPParameters, BaseEstimator):
+class MLPBinaryClassifier(ClassifierMixin, Leaves, MLPParameters, BaseEstimator):
     """Multilayer perceptron for two classes.
 
     The network has ReLU, tanh, logistic or identity units in its hidden layers and one sigmoid unit
