@@ -1,10 +1,11 @@
-"""How a fitted network leaves for other libraries, and comes from them."""
+"""How a fitted network leaves for other libraries, and comes from them.
+
+Each method imports what it needs: who uses none does not wait for their imports.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
-
-from fastmlp.export.sklearn import from_sklearn, to_sklearn
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
@@ -42,6 +43,8 @@ class Leaves:
         InvalidParameterError
             If another parameter has a value that MLPClassifier has not.
         """
+        from fastmlp.export.sklearn import to_sklearn
+
         return to_sklearn(self)
 
     @classmethod
@@ -71,6 +74,8 @@ class Leaves:
         ValueError
             If it has more than two classes or several targets, or if its weights make no network.
         """
+        from fastmlp.export.sklearn import from_sklearn
+
         return from_sklearn(cls, classifier)
 
     def to_onnx(self) -> Any:
@@ -85,7 +90,7 @@ class Leaves:
         Returns
         -------
         onnx.ModelProto
-            The graph, in opset 17.
+            The graph, of opset 17 at most.
 
         Raises
         ------
@@ -97,7 +102,7 @@ class Leaves:
             If a hidden layer has an activation of the user's own, if the labels are neither
             integers nor bools nor strings, or if the weights make no network or are not finite.
         """
-        from fastmlp.export.onnx import to_onnx  # what it needs is asked for there
+        from fastmlp.export.onnx import to_onnx
 
         return to_onnx(self)
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastmlp.export.fitted import Fitted
 from fastmlp.network.layout import Network
 from fastmlp.network.row import row_memory
-from fastmlp.runtime.compiling import compile_apart
+from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.row import RowFunctionType, call
 
 
@@ -22,8 +22,8 @@ class RowFunction:
     as it was when the code was compiled. Code that takes it as an argument is compiled once for all
     models of a dtype. Compiled code cannot return one.
 
-    It owns a copy of the weights: what becomes of the estimator does not matter to it. Any number of
-    threads may call it at once. A pickle or copy of it is a function of the same weights.
+    It owns a copy of the weights, whatever becomes of the estimator. Any number of threads may call
+    it at once. A pickle or copy of it is a function of the same weights.
     """
 
     def __init__(self, model: Fitted) -> None:
@@ -57,12 +57,17 @@ class RowFunction:
         Raises
         ------
         ValueError
-            If the row has another number of features.
+            If it is no 1-D array of real numbers, or has another number of features.
         """
-        dtype = self._model.weights.dtype
+        numbers = np.asarray(row)
+        if numbers.ndim != 1 or numbers.dtype.kind not in "fiub":
+            raise ValueError(
+                "A function from as_numba() takes one row, a 1-D array of numbers, not an array of "
+                f"shape {numbers.shape} of {numbers.dtype}."
+            )
         with np.errstate(all="ignore"):
-            numbers = np.require(row, dtype, ("C", "A", "E", "W"))
-        if numbers.ndim != 1:
-            raise ValueError(f"Expected one row, a 1-D array, got shape {numbers.shape}.")
-        compile_apart(call, (self._numba_type_, numba.typeof(numbers)))
+            numbers = np.require(numbers, self._model.weights.dtype, ("C", "A", "E", "W"))
+        signature = self._numba_type_, numba.typeof(numbers)
+        if signature not in call.overloads:
+            compile_now(lambda: call.compile(signature))
         return float(call(self, numbers))

@@ -23,13 +23,17 @@ from fastmlp.version import __version__
 
 Array = NDArray[Any]
 
-#: Of the operators. onnx 1.12, onnxruntime 1.12 and what came after them read it.
+#: The newest opset that a graph may ask for: old versions of onnxruntime read it.
 OPSET = 17
 
 #: Nodes of Gauss and Legendre's quadrature for erf in float64: its error is then 2e-15.
 _NODES = 24
 #: Beyond it, erf is 1 in float64.
 _ERF_IS_ONE = 6.0
+
+
+#: Of a conversion, as skl2onnx has them for its own classifiers.
+_OPTIONS = {"zipmap": True, "nocl": False}
 
 
 def _modules() -> Any:
@@ -75,14 +79,15 @@ class Graph:
         Inputs are names, or numbers of the type of the graph; the output may have a name already.
         """
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
-        output = output or self._scope.get_unique_variable_name(operator.lower())
+        place: str = output or self._scope.get_unique_variable_name(operator.lower())
         name = self._scope.get_unique_operator_name(operator)
-        self._container.add_node(operator, names, output, name=name, **attributes)
-        return output
+        self._container.add_node(operator, names, place, name=name, **attributes)
+        return place
 
     def constant(self, values: Any) -> str:
         """Add numbers of the type of the graph, int64 or strings, and name them."""
-        array, name = np.asarray(values), self._scope.get_unique_variable_name("constant")
+        array = np.asarray(values)
+        name: str = self._scope.get_unique_variable_name("constant")
         kinds = {"i": self._types.INT64, "U": self._types.STRING}
         content = array.ravel()
         flat = [text.encode() for text in content.tolist()] if array.dtype.kind == "U" else content
@@ -186,14 +191,16 @@ def _nodes_of(activation: Any) -> Callable[[Graph, str], str]:
     return ACTIVATIONS[activation]
 
 
-def _labels(classes: Array) -> Array:
-    """Bring labels to int64 or strings, the two that ONNX has for them.
+def _labels(classes: Array, options: dict[str, Any]) -> Array:
+    """Bring labels to int64 or strings, the two that ONNX has for them; "nocl" asks for numbers.
 
     Raises
     ------
     ValueError
         If they are neither, nor bools.
     """
+    if options["nocl"]:
+        return np.arange(len(classes), dtype=np.int64)
     if classes.dtype.kind == "U" or all(isinstance(label, str) for label in classes.tolist()):
         return classes.astype(str)
     if classes.dtype.kind not in "iub" or int(classes.max()) > np.iinfo(np.int64).max:
@@ -209,7 +216,8 @@ def _shapes(operator: Any) -> None:
     kinds, model = _modules().common.data_types, fitted(operator.raw_operator)
     for activation in model.activations:
         _nodes_of(activation)
-    labels, n_rows = _labels(model.classes), operator.inputs[0].get_first_dimension()
+    options = operator.scope_inst.get_options(operator.raw_operator, dict(_OPTIONS))
+    labels, n_rows = _labels(model.classes, options), operator.inputs[0].get_first_dimension()
     label_kind = kinds.StringTensorType if labels.dtype.kind == "U" else kinds.Int64TensorType
     operator.outputs[0].set_type(label_kind([n_rows]))
     double = isinstance(operator.inputs[0].type, kinds.DoubleTensorType)
@@ -221,6 +229,12 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Write the nodes of a network."""
     kinds, model = _modules().common.data_types, fitted(operator.raw_operator)
     (x,), (label, both) = operator.inputs, operator.outputs
+    options = container.get_options(operator.raw_operator, dict(_OPTIONS))
+    if len(model.classes) == 1 and options["zipmap"]:
+        raise ValueError(
+            "The model has one class and probabilities of two, which a ZipMap cannot name: convert "
+            "it with options={'zipmap': False}."
+        )
     double = isinstance(x.type, kinds.DoubleTensorType)
     g, a = Graph(scope, container, double), x.full_name
     if not isinstance(x.type, kinds.DoubleTensorType | kinds.FloatTensorType):
@@ -234,19 +248,19 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     complement = g.node("Sigmoid", g.node("Neg", z))
     g.node("Concat", complement, p, output=both.full_name, axis=1)
     is_last = g.node("Reshape", g.node("Greater", p, 0.5), g.constant(np.array([-1])))
-    labels = _labels(model.classes)
+    labels = _labels(model.classes, options)
     # One label stands for both, as in `predict`.
     pair = labels if len(labels) == 2 else np.repeat(labels, 2)
     g.node("Gather", g.constant(pair), g.cast(is_last, "INT64"), output=label.full_name)
 
 
-class _Alone(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _Alone(ClassifierMixin, BaseEstimator):
     """A network that leaves on its own; skl2onnx goes by classes, and knows this one."""
 
     def __init__(self, source: Any) -> None:
         names = ("coefs_", "intercepts_", "n_features_in_", "activation", "classes_")
         attributes = vars(source).copy()
-        vars(self).update({name: attributes[name] for name in names})
+        self.__dict__.update({name: attributes[name] for name in names})
 
 
 def to_onnx(estimator: Any) -> Any:

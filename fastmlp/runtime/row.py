@@ -1,9 +1,9 @@
 """A function of one row that compiled code can call: what numba knows of it.
 
-It is an array of int64 to numba, with a `ROW` at its beginning and all that the call works on behind
-it. The array is counted like any other, so what runs without Python keeps it alive. Its type says
-no more than the type of the weights: what a user compiles for one model serves all others, and can
-be kept on disk, since addresses are read from the array.
+It is an array of int64 to numba, with a `ROW` at its beginning, and behind it all that a call works
+on. The array is counted like any other, so what runs without Python keeps it alive. The type of the
+function says no more than the type of the weights: what a user compiles for one model serves all
+others, and can be kept on disk, since addresses are read from the array.
 
 A call copies the program, which names its buffers by their distance from its beginning, to memory
 of its own, and does one step after another. So any number of threads may be in one function.
