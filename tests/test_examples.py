@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import importlib.util
 import os
 import re
 import runpy
@@ -83,9 +82,8 @@ def test_pipeline_and_grid_search():
 
 
 def test_export_onnx(tmp_path):
-    for package in ("skl2onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"could not import {package!r}")
+    pytest.importorskip("skl2onnx")
+    pytest.importorskip("onnxruntime")
     output = run("export_onnx.py", "--output", "ring.onnx", folder=tmp_path)
     assert (tmp_path / "ring.onnx").stat().st_size > 4 * 30 * 100
     assert re.search(r"^  X\n  label\n  probabilities$", output, re.MULTILINE)
@@ -102,7 +100,7 @@ def test_inside_numba():
     assert auc > 0.99
     assert "equal to predict_proba in 100% of the rows" in output
     (steps,) = re.findall(r"500 walkers took ([0-9.]+) steps on average", output)
-    assert 10 < float(steps) < 100  # (distance / step)², a fourth of it for the plane's two axes
+    assert 5 < float(steps) < 50  # (1 / 0.2)² / 2 to go a distance of 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])

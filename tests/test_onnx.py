@@ -1,7 +1,6 @@
 """to_onnx, and pipelines that skl2onnx converts: what onnxruntime computes from the graph."""
 
 import sys
-import warnings
 from functools import partial
 
 import numpy as np
@@ -19,17 +18,12 @@ import fastmlp.onnx
 from fastmlp import MLPBinaryClassifier
 from fastmlp.export.onnx import ACTIVATIONS, to_onnx
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # their imports use what NumPy and protobuf deprecate
-    onnx = pytest.importorskip("onnx.reference") and sys.modules["onnx"]
-    ort = pytest.importorskip("onnxruntime")
-    skl2onnx = pytest.importorskip("skl2onnx")
-    from skl2onnx.common.data_types import (
-        DoubleTensorType,
-        FloatTensorType,
-        Int64TensorType,
-        StringTensorType,
-    )
+onnx = pytest.importorskip("onnx.reference") and sys.modules["onnx"]
+ort = pytest.importorskip("onnxruntime")
+skl2onnx = pytest.importorskip("skl2onnx")
+types = pytest.importorskip("skl2onnx.common.data_types")
+DoubleTensorType, FloatTensorType = types.DoubleTensorType, types.FloatTensorType
+Int64TensorType, StringTensorType = types.Int64TensorType, types.StringTensorType
 
 X, Y = two_classes(200)
 LABELS = np.array(["no", "yes"])[Y]
@@ -54,7 +48,7 @@ def convert(model, inputs, **options):
     """A graph of a pipeline, without a ZipMap unless the options ask for one."""
     fastmlp.onnx.register_converter()
     options = {"zipmap": False, **options}
-    return quietly(skl2onnx.convert_sklearn, model, initial_types=inputs, options=options)
+    return skl2onnx.convert_sklearn(model, initial_types=inputs, options=options)
 
 
 # --- A model on its own ---------------------------------------------------------------------------
@@ -229,7 +223,8 @@ def test_activations_that_differ_from_layer_to_layer(dtype):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kind"), [("float32", FloatTensorType), ("float64", DoubleTensorType)]
+    ("dtype", "kind"),
+    [("float32", FloatTensorType), ("float64", DoubleTensorType)],
 )
 def test_a_scaler_and_a_network(dtype, kind):
     pipeline = make_pipeline(
