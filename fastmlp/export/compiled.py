@@ -10,7 +10,6 @@ import numpy as np
 from fastmlp.export.fitted import Fitted
 from fastmlp.network.layout import Network
 from fastmlp.network.row import row_memory
-from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.row import RowFunctionType, call
 
 
@@ -66,8 +65,5 @@ class RowFunction:
                 f"shape {numbers.shape} of {numbers.dtype}."
             )
         with np.errstate(all="ignore"):
-            numbers = np.require(numbers, self._model.weights.dtype, ("C", "A", "E", "W"))
-        signature = self._numba_type_, numba.typeof(numbers)
-        if signature not in call.overloads:
-            compile_now(lambda: call.compile(signature))
-        return float(call(self, numbers))
+            numbers = np.require(numbers, self._model.weights.dtype, ("C", "A", "E"))
+        return call(self._memory, numbers)

@@ -123,10 +123,6 @@ def _softplus(g: Graph, z: str) -> str:
     return g.node("Add", g.node("Relu", z), g.node("Log", g.node("Add", ratio, 1.0)))
 
 
-def _silu(g: Graph, z: str) -> str:
-    return g.node("Mul", z, g.node("Sigmoid", z))
-
-
 def _mish(g: Graph, z: str) -> str:
     return g.node("Mul", z, g.node("Tanh", _softplus(g, z)))
 
@@ -134,6 +130,14 @@ def _mish(g: Graph, z: str) -> str:
 def _times_half_of_one_plus(g: Graph, z: str, x: str) -> str:
     """½ z (1 + x)."""
     return g.node("Mul", g.node("Mul", z, 0.5), g.node("Add", x, 1.0))
+
+
+def _silu(g: Graph, z: str) -> str:
+    """z σ(z) = ½ z (1 + tanh(½ z)).
+
+    Of z σ(z), onnxruntime makes one operator, which old versions have in float32 alone.
+    """
+    return _times_half_of_one_plus(g, z, g.node("Tanh", g.node("Mul", z, 0.5)))
 
 
 def _gelu_tanh(g: Graph, z: str) -> str:

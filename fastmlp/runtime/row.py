@@ -11,6 +11,7 @@ of its own, and does one step after another. So any number of threads may be in 
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from numba.extending import (
 
 from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.driver import run_piece
-from fastmlp.runtime.jit import by_address, entry
+from fastmlp.runtime.jit import by_address
 from fastmlp.runtime.numba_internals import address_of_process, lower_constant
 from fastmlp.runtime.records import I64, numbers, view, words_at
 
@@ -61,8 +62,10 @@ _RUN, _N_FEATURES, _SCRATCH, _X, _RESULT = range(5)
 #: Copies of the program begin on a cache line.
 CACHE_LINE = 64
 
+WRONG_LENGTH = "The row has another number of features than the network was trained on."
+
 _MEMORY = types.Array(types.int64, 1, "C")
-_ADDRESS_OF_WORD = I64.as_pointer()
+_FROM_C = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 
 
 def run(row: Any, here: Any) -> None:
@@ -209,7 +212,7 @@ def _probability(function, row):  # type: ignore[no-untyped-def]
     """What a call compiles to."""
     memory = function._memory
     if len(row) != memory[_N_FEATURES]:
-        raise ValueError("The row has another number of features than the network was trained on.")
+        raise ValueError(WRONG_LENGTH)
     scratch = np.empty(memory[_SCRATCH], np.int64)
     x = _row_of(function, scratch)
     for k in range(len(row)):
@@ -222,7 +225,20 @@ def _lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.compile_internal(builder, _probability, signature, args)
 
 
-@entry
-def call(function: Any, row: Any) -> Any:
-    """Call a function of a row from Python."""
-    return function(row)
+def call(memory: np.ndarray, numbers: np.ndarray) -> float:
+    """Do the same from Python, which has nothing to compile for it.
+
+    Parameters
+    ----------
+    memory : ndarray of int64
+        Of a function, a `ROW` first.
+    numbers : ndarray of shape (n_features,)
+        The row, in the dtype of the weights.
+    """
+    if len(numbers) != memory[_N_FEATURES]:
+        raise ValueError(WRONG_LENGTH)
+    scratch = np.empty(int(memory[_SCRATCH]), np.int64).view(np.uint8)
+    here = scratch[-scratch.ctypes.data % CACHE_LINE :]
+    here[memory[_X] :][: numbers.nbytes].view(numbers.dtype)[:] = numbers
+    _FROM_C(int(memory[_RUN]))(memory.ctypes.data, here.ctypes.data)
+    return float(here[memory[_RESULT] :][: 2 * numbers.itemsize].view(numbers.dtype)[1])
