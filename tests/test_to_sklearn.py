@@ -54,6 +54,7 @@ def test_the_classifier_predicts_the_same(training, dtype):
 def test_every_activation_and_depth(activation, hidden):
     model = trained(hidden, activation=activation)
     classifier = model.to_sklearn()
+    assert classifier.activation == activation
     np.testing.assert_allclose(
         classifier.predict_proba(X), model.predict_proba(X), rtol=0, atol=1e-14
     )
@@ -280,6 +281,13 @@ def test_one_activation_that_is_named_for_each_layer():
     classifier = model.to_sklearn()
     assert classifier.activation == "tanh"
     np.testing.assert_allclose(classifier.predict_proba(X), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", [(), "gelu"])
+def test_an_activation_of_no_layer_is_no_hindrance(activation):
+    model = trained(())
+    model.activation = activation
+    assert model.to_sklearn().predict(X).shape == (200,)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ def _activation(estimator: Any, model: Fitted) -> str:
     ValueError
         If MLPClassifier has no such activation, or if they differ.
     """
-    names = model.activations
+    # Without a hidden layer it means nothing, and stays what it is if that can be.
+    own = estimator.activation
+    names = model.activations or ((own,) if own in _ACTIVATIONS else ("relu",))
     for name in names:
         if not isinstance(name, str) or name not in _ACTIVATIONS:
             raise ValueError(
@@ -128,10 +130,10 @@ def _activation(estimator: Any, model: Fitted) -> str:
             )
     if len(set(names)) > 1:
         raise ValueError(
-            f"activation={estimator.activation!r} has no counterpart in scikit-learn's "
+            f"activation={own!r} has no counterpart in scikit-learn's "
             "MLPClassifier, which has the same one in every hidden layer."
         )
-    return names[0] if names else "relu"
+    return str(names[0])
 
 
 def _optimizer(estimator: Any, params: list[Array]) -> tuple[Any, int]:
