@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,3 +74,18 @@ def test_edited_weights_leave(way):
     np.testing.assert_equal(way(model), expected)
     model.coefs_ = [array.astype(int) for array in model.coefs_]
     np.testing.assert_equal(way(model), expected)
+
+
+def test_who_uses_none_of_it_waits_for_none_of_it():
+    code = "import sys, fastmlp; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    ).stdout.split()
+    assert "fastmlp.estimators.leaving" in loaded
+    for name in (
+        "fastmlp.export.compiled",
+        "fastmlp.runtime.row",
+        "sklearn.neural_network",
+        "onnx",
+    ):
+        assert name not in loaded
