@@ -61,7 +61,7 @@ def compile_all() -> Iterator[None]:
     X = np.random.RandomState(0).standard_normal((1000, 100))
     for name in ("float32", "float64"):
         model = MLPBinaryClassifier((100,), max_iter=1, batch_size=1000, n_threads=2, dtype=name)
-        model.fit(X, X[:, 0] > 0)
+        model.fit(X, X[:, 0] > 0).as_numba()
         yield
 
 

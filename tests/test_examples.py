@@ -13,6 +13,8 @@ import joblib
 import numpy as np
 import pytest
 
+import fastmlp
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -77,6 +79,28 @@ def test_pipeline_and_grid_search():
     assert len(areas) == len(losses) == 3
     assert min(areas) > 0.75
     assert max(losses) < np.log(2.0)
+
+
+def test_export_onnx(tmp_path):
+    pytest.importorskip("skl2onnx")
+    pytest.importorskip("onnxruntime")
+    output = run("export_onnx.py", "--output", "ring.onnx", folder=tmp_path)
+    assert (tmp_path / "ring.onnx").stat().st_size > 4 * 30 * 100
+    assert re.search(r"^  X\n  label\n  probabilities$", output, re.MULTILINE)
+    (right,) = re.findall(r"right about ([0-9.]+)%", output)
+    assert float(right) > 94
+    (gap,) = numbers_after("differ from predict_proba by at most", output)
+    assert gap < 1e-6
+    assert f"written by fastmlp {fastmlp.__version__}" in output
+
+
+def test_inside_numba():
+    output = run("inside_numba.py", "--walkers", 500)
+    (auc,) = numbers_after("AUC", output)
+    assert auc > 0.99
+    assert "equal to predict_proba in 100% of the rows" in output
+    (steps,) = re.findall(r"500 walkers took ([0-9.]+) steps on average", output)
+    assert 5 < float(steps) < 50  # (1 / 0.2)² / 2 to go a distance of 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])

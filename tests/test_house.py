@@ -18,6 +18,7 @@ RANKS = {
     "fastmlp": 7,  # the public names
     "streaming": 6,
     "dask": 6,
+    "onnx": 6,
     "estimators": 5,
     "export": 4,
     "inspection": 4,

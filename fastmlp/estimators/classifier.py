@@ -14,6 +14,7 @@ from fastmlp.estimators import fitting
 from fastmlp.estimators.attributes import FITTED, HISTORIES
 from fastmlp.estimators.callbacks import CallbackSupportMixin
 from fastmlp.estimators.given import Given
+from fastmlp.estimators.leaving import Leaves
 from fastmlp.estimators.mlp_parameters import MLPParameters
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.prediction import logits, probabilities, sensitivity
@@ -43,7 +44,9 @@ def _own_attributes() -> set[str]:
 
 
 @takes_parameters
-class MLPBinaryClassifier(CallbackSupportMixin, ClassifierMixin, MLPParameters, BaseEstimator):
+class MLPBinaryClassifier(
+    CallbackSupportMixin, ClassifierMixin, Leaves, MLPParameters, BaseEstimator
+):
     """Multilayer perceptron for two classes.
 
     The network has hidden layers of any differentiable activation and one sigmoid unit at its

@@ -14,10 +14,13 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastmlp.kernels.piece import Piece
 from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.driver import PHASE, SEGMENT, STEP, UNIT
+
+Array = NDArray[Any]
 
 _WORD = 8
 
@@ -89,6 +92,41 @@ class Program:
         known = np.array([here, *(values[name] for name in self._names_of_values)], np.int64)
         words[self._places] += known[self._names]
         return Bound(self, words, here)
+
+    def movable(self, fixed: dict[str, int], moving: dict[str, int]) -> tuple[Array, Array]:
+        """Put numbers in place of the names, for copies of the program that lie anywhere.
+
+        Parameters
+        ----------
+        fixed : dict
+            Addresses that are the same for every copy.
+        moving : dict
+            Distances in bytes from where a copy begins.
+
+        Returns
+        -------
+        words : ndarray of int64
+            The program.
+        places : ndarray of int64
+            The words that the address of a copy has to be added to.
+        """
+        names = [_HERE, *self._names_of_values]
+        values = {_HERE: 0, **moving, **fixed}
+        words = self._words.copy()
+        words[self._places] += np.array([values[name] for name in names], np.int64)[self._names]
+        moves = np.array([name not in fixed for name in names])
+        return words, self._places[moves[self._names]]
+
+    @property
+    def n_words(self) -> int:
+        """Length of the program."""
+        return self._words.size
+
+    def words_of(self, name: str) -> slice:
+        """Words of a table or a named record, up to where the next one begins."""
+        starts = sorted({*self._starts.values(), self._words.size * _WORD})
+        start = self._starts[name]
+        return slice(start // _WORD, starts[starts.index(start) + 1] // _WORD)
 
 
 #: The name of the program's own memory, and of the tables in it.

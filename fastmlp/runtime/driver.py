@@ -79,7 +79,7 @@ def _number_at(typingctx, address):
 
 
 @intrinsic
-def _run(typingctx, piece, record, at, first, rows, batch):
+def run_piece(typingctx, piece, record, at, first, rows, batch):
     """Call a piece by its address."""
 
     def codegen(context, builder, signature, args):
@@ -105,7 +105,7 @@ def _do(call, thread, unit, batch):
             rows = min(segment.block, end - first)
             for k in range(segment.step, segment.end_step):
                 step = _step_at(call.steps + k * _STEP_SIZE)
-                _run(step.piece, step.record, at, first, rows, batch)
+                run_piece(step.piece, step.record, at, first, rows, batch)
             at += segment.at_step
 
 

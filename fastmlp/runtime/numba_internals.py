@@ -7,6 +7,7 @@
 - rtsys: the functions that compiled code calls
 - WarningsFixer: where type inference takes the warnings of the whole process
 - config: its DISABLE_JIT, which decorators look up, and reload_config
+- lower_constant, add_dynamic_addr: what compiled code makes of a global of a type of ours
 - parallel: whether a threading layer has been started, and of how many threads
 """
 
@@ -26,6 +27,7 @@ from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import WarningsFixer  # type: ignore[attr-defined]
+from numba.core.imputils import lower_constant
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
@@ -35,12 +37,14 @@ __all__ = [
     "CacheOfNumba",
     "NoCache",
     "acquire_compiler",
+    "address_of_process",
     "c_function",
     "can_be_kept",
     "compiling",
     "dispatcher",
     "is_dispatcher",
     "layer_is_started",
+    "lower_constant",
     "most_threads",
     "prepare_to_load",
     "rebuilt",
@@ -173,3 +177,8 @@ def c_function(
     with compiling():
         compiled.compile()
     return compiled
+
+
+def address_of_process(context: Any, builder: Any, address: int) -> Any:
+    """An address of this process as an int64; code that has one cannot be kept."""
+    return builder.ptrtoint(context.add_dynamic_addr(builder, address, "fastmlp"), _INT64)

@@ -79,6 +79,17 @@ def number(typingctx, record, k):
     return kind(record, types.int64), codegen
 
 
+@intrinsic
+def words_at(typingctx, address, count):
+    """`count` int64 from an address on: (count,)."""
+    kind = types.Array(types.int64, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        return view(context, builder, kind, args[0], [args[1]], [I64(1)])
+
+    return kind(types.int64, types.int64), codegen
+
+
 def record_at(dtype):
     """An intrinsic f(address) that reads the record of this type at an address."""
     kind = from_dtype(dtype)
