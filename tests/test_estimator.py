@@ -32,7 +32,12 @@ Y_DIGITS = Y_DIGITS[:200]
 
 
 def test_public_names():
-    assert fastmlp.__all__ == ["MLPBinaryClassifier", "TrainingCurveDisplay", "__version__"]
+    assert fastmlp.__all__ == [
+        "Activation",
+        "MLPBinaryClassifier",
+        "TrainingCurveDisplay",
+        "__version__",
+    ]
     assert fastmlp.__version__ == "0.1.0"
 
 
@@ -44,7 +49,7 @@ def test_the_class_is_at_home_where_it_is_public():
     assert get_type_hints(MLPBinaryClassifier.fit)["return"] is Self
     assert pydoc.render_doc(MLPBinaryClassifier).splitlines()[0].endswith("in module fastmlp")
     examples = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
-    assert len(examples) == 2
+    assert len(examples) == 3
     assert all(doctest.DocTestRunner().run(example).failed == 0 for example in examples)
 
 
@@ -62,6 +67,12 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
         "class_weight": None,
         "scoring": None,
         "warmup": 0.0,
+        "dropout": 0.0,
+        "input_dropout": 0.0,
+        "weight_decay": 0.0,
+        "ema_decay": None,
+        "max_grad_norm": None,
+        "label_smoothing": 0.0,
         "n_init": 1,
     }
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in own)
@@ -72,6 +83,7 @@ def test_public_methods_are_scikit_learns_and_own_ones():
         return {name for name in dir(Class) if not name.startswith("_")}
 
     own = {"decision_function", "input_gradient"}
+    own |= {"to_sklearn", "from_sklearn", "to_onnx", "as_numba"}
     if importlib.util.find_spec("sklearn.callback"):
         own.add("set_callbacks")
     assert methods(MLPBinaryClassifier) == methods(MLPClassifier) | own

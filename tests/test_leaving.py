@@ -1,15 +1,18 @@
 """What holds for every way in which a model leaves."""
 
 import copy
+import math
 import pickle
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from data import laid_out, quietly, two_classes
 
-from fastmlp import MLPBinaryClassifier
+from fastmlp import Activation, MLPBinaryClassifier
+from fastmlp.kernels.activations import ACTIVATIONS
 
 X, Y = two_classes(200)
 
@@ -89,3 +92,63 @@ def test_who_uses_none_of_it_waits_for_none_of_it():
         "onnx",
     ):
         assert name not in loaded
+
+
+@numba.njit
+def wave(z):
+    return z + 0.5 * math.sin(z)
+
+
+@numba.njit
+def wave_slope(z):
+    return 1.0 + 0.5 * math.cos(z)
+
+
+WAVE = Activation(wave, wave_slope)
+REGULARISED = {
+    "dropout": 0.2, "weight_decay": 0.1, "ema_decay": 0.9, "max_grad_norm": 1.0,
+    "label_smoothing": 0.1, "learning_rate": "cosine", "n_init": 2, "class_weight": {1: 2.0},
+}  # fmt: skip
+
+
+def test_training_features_stay_behind(way):
+    model = trained(**REGULARISED)
+    way(model)
+    np.testing.assert_allclose(WAYS["as_numba"](model), model.predict_proba(X[:20])[:, 1], atol=0)
+    classifier = model.to_sklearn()
+    np.testing.assert_allclose(classifier.predict_proba(X), model.predict_proba(X), rtol=1e-12)
+    assert classifier.learning_rate == "constant"
+    quietly(classifier.partial_fit, X, Y)
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, ("gelu", "relu"), [WAVE, "mish"]], ids=str)
+def test_every_activation_in_compiled_code(activation):
+    model = trained(activation=activation)
+    probabilities = [model.as_numba()(x) for x in X[:20]]
+    np.testing.assert_array_equal(probabilities, model.predict_proba(X[:20])[:, 1])
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, ("gelu", "selu")], ids=str)
+def test_every_activation_in_onnx(activation):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    model = trained(X.astype(np.float32), activation=activation)
+    session = onnxruntime.InferenceSession(
+        model.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    label, probabilities = session.run(["label", "probabilities"], {"X": X.astype(np.float32)})
+    np.testing.assert_array_equal(label, model.predict(X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=1e-6)
+
+
+def test_what_has_no_counterpart_is_named():
+    model = trained(activation=[WAVE, "tanh"])
+    with pytest.raises(ValueError, match=r"activation=.*wave"):
+        model.to_sklearn()
+    pytest.importorskip("skl2onnx")
+    with pytest.raises(ValueError, match=r"Activation\(wave, wave_slope\) has no ONNX graph"):
+        model.to_onnx()
+    with pytest.raises(ValueError, match="'gelu' has no counterpart"):
+        trained(activation="gelu").to_sklearn()
+    with pytest.raises(ValueError, match="has no counterpart"):
+        trained(activation=["relu", "tanh"]).to_sklearn()

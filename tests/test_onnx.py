@@ -3,6 +3,7 @@
 import sys
 from functools import partial
 
+import numba
 import numpy as np
 import pytest
 from data import quietly, two_classes
@@ -15,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastmlp.onnx
-from fastmlp import MLPBinaryClassifier
+from fastmlp import Activation, MLPBinaryClassifier
 from fastmlp.export.onnx import ACTIVATIONS, to_onnx
 
 onnx = pytest.importorskip("onnx.reference") and sys.modules["onnx"]
@@ -324,18 +325,26 @@ def test_labels_that_onnx_has_not(labels):
         model.to_onnx()
 
 
-class OwnActivation:
-    def __repr__(self):
-        return "cube"
+@numba.njit
+def cube(z):
+    return z * z * z
+
+
+@numba.njit
+def cube_slope(z):
+    return 3.0 * z * z
+
+
+CUBE = Activation(cube, cube_slope)
 
 
 @pytest.mark.parametrize(
     ("activation", "message"),
     [
-        (OwnActivation(), "activation=cube has no ONNX graph"),
-        (["relu", OwnActivation()], "activation=cube has no ONNX graph"),
-        ("swish", "activation='swish' has no ONNX graph"),
-        (["relu"], "has 1 entries for 2 hidden layers"),
+        (CUBE, r"activation=Activation\(cube, cube_slope\) has no ONNX graph"),
+        (["relu", CUBE], r"activation=Activation\(cube, cube_slope\) has no ONNX graph"),
+        ("swish", "activation must be one of .*got 'swish'"),
+        (["relu"], "activation must name one .* and names 1 for 2"),
     ],
 )
 def test_activations_that_have_no_graph(activation, message):

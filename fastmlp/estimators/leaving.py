@@ -23,8 +23,9 @@ class Leaves:
     def to_sklearn(self) -> MLPClassifier:
         """Make scikit-learn's MLPClassifier of the fitted model.
 
-        It has copies of the weights and of the histories, and every parameter that it knows;
-        `dtype`, `weight_init`, `n_threads` and others of this class alone are left out. Its
+        It has copies of the weights and of the histories, and every parameter that it knows; those
+        of this class alone are left out, and a `learning_rate` of "cosine" or a function becomes
+        "constant". Its
         probabilities agree to rounding; it computes in float64 where X is float64, whatever the
         dtype of the weights. Its `partial_fit` goes on from where the optimizer stands.
 
@@ -52,7 +53,8 @@ class Leaves:
         """Make a fitted model of scikit-learn's MLPClassifier.
 
         It has copies of the weights, in their dtype, of the histories and of every parameter that
-        it knows; others of its own have their defaults. The next call to `partial_fit` starts the
+        it knows; others of its own have their defaults, and curves that scikit-learn does not keep
+        are missing. The next call to `partial_fit` starts the
         optimizer anew.
 
         Parameters

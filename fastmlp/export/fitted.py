@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.training.weights import Weights, check_finite, check_parameters
+from fastmlp.training.weights import (
+    Activations,
+    Weights,
+    check_activation,
+    check_finite,
+    check_parameters,
+)
 
 Array = NDArray[Any]
 
@@ -22,14 +28,14 @@ class Fitted:
     ----------
     weights : Weights
         Copies, in the dtype that the network works in.
-    activations : tuple
+    activations : tuple of str or Activation
         Of each hidden layer.
     classes : ndarray of shape (2,) or (1,)
         The labels.
     """
 
     weights: Weights
-    activations: tuple[Any, ...]
+    activations: Activations
     classes: Array
 
 
@@ -41,7 +47,8 @@ def fitted(estimator: Any) -> Fitted:
     NotFittedError
         If the estimator has no weights.
     ValueError
-        If the weights make no network, because they were edited, or are not finite.
+        If the weights make no network, because they were edited, or are not finite, or if
+        activation names none for each layer.
     """
     if "coefs_" not in vars(estimator):
         check_is_fitted(estimator)
@@ -56,23 +63,6 @@ def fitted(estimator: Any) -> Fitted:
     )
     return Fitted(
         Weights(coefs, intercepts, weights.widths),
-        by_layer(attributes["activation"], len(coefs) - 1),
+        check_activation(attributes["activation"], len(coefs) - 1),
         np.array(attributes["classes_"]),
     )
-
-
-def by_layer(activation: Any, n_hidden: int) -> tuple[Any, ...]:
-    """Say which activation each hidden layer has; one that is no sequence is for all.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer than hidden layers.
-    """
-    if not isinstance(activation, list | tuple):
-        return (activation,) * n_hidden
-    if len(activation) != n_hidden:
-        raise ValueError(
-            f"activation={activation!r} has {len(activation)} entries for {n_hidden} hidden layers."
-        )
-    return tuple(activation)

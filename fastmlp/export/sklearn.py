@@ -100,9 +100,14 @@ def from_sklearn(cls: type[Estimator], classifier: Any) -> Estimator:
 
 
 def _common_parameters(estimator: Any) -> dict[str, Any]:
-    """Copies of the parameters that MLPClassifier has."""
+    """Copies of the parameters that MLPClassifier has.
+
+    A learning rate that it has not becomes the constant one.
+    """
     theirs = MLPClassifier().get_params(deep=False)
     mine = estimator.get_params(deep=False)
+    if mine["learning_rate"] == "cosine" or callable(mine["learning_rate"]):
+        mine["learning_rate"] = "constant"
     return {name: clone(value, safe=False) for name, value in mine.items() if name in theirs}
 
 
