@@ -43,7 +43,7 @@ def row_memory(network: Network, parameters: Parameters) -> np.ndarray:
         moving[name], begin = begin, begin + _lines(count * dtype.itemsize)
     x = Activations(layout, 1, 1).matrix("activations", 0)[dtype.name]
 
-    # The weights come first, on a cache line; what they are is not known to the words yet.
+    # Behind the header: the weights, the program, and its places, each from a cache line on.
     start = _lines(row.ROW.itemsize)
     start_of_words = start + _lines(layout.size * dtype.itemsize)
     n_places = program.movable({"parameters": 0}, moving)[1].size
