@@ -169,7 +169,7 @@ class NetworkRecords:
     def drop_steps(self, layer: int) -> list[Step]:
         """Dropout of a⁽ˡ⁾, if it has any."""
         share = self.regularisation.of_layer(layer)
-        if share == 0:
+        if not share > 0:  # as `Regularisation.drops` has it: the numbers of updates are there
             return []
         threshold = min(round(share * 2**32), 2**32 - 1)  # of a share near 1, one number stays
         fields = {
