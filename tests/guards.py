@@ -10,6 +10,7 @@ import ctypes
 import faulthandler
 import mmap
 import os
+import signal
 import sys
 import warnings
 from unittest import mock
@@ -173,6 +174,7 @@ def survives(function):
         status = 1
         try:
             faulthandler.disable()
+            signal.alarm(60)  # one that hangs dies
             function()
             status = 0
         finally:

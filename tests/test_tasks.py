@@ -1,5 +1,6 @@
 """Threads that share a compiled call: each unit is done once, and phases follow each other."""
 
+import re
 import threading
 from itertools import pairwise
 
@@ -122,6 +123,35 @@ def test_a_thread_that_comes_late_finds_nothing_to_do():
         work(*arguments)
     for array, kept in zip(done, after, strict=True):
         np.testing.assert_array_equal(array, kept)
+
+
+@numba.njit
+def enter_one(control):
+    return enter(control)
+
+
+@numba.njit
+def leave_one(control, came):
+    leave(control, came)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "instruction", "count"),
+    [
+        (claim_one, 3, "cmpxchg .* acq_rel acquire", 1),
+        (finish_one, 1, "atomicrmw add .* acq_rel", 1),
+        (enter_one, 1, "atomicrmw add .* acq_rel", 1),
+        (leave_one, 2, "atomicrmw add .* acq_rel", 2),  # the time on a core, and the thread
+        (look_at, 1, "load atomic .* acquire", 2),
+        (wait_for_one, 1, "load atomic .* acquire", 1),
+    ],
+)
+def test_counters_are_read_and_written_in_one_instruction(function, arguments, instruction, count):
+    """The code tells: two threads that read, add and write meet once in a million times."""
+    signature = (numba.types.int64,) * arguments
+    function.compile(signature)
+    lines = function.inspect_llvm(signature).splitlines()
+    assert sum(re.search(instruction, line) is not None for line in lines) >= count
 
 
 def test_a_wait_outlasts_any_number_of_spins():
