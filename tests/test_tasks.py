@@ -147,7 +147,7 @@ def leave_one(control, came):
     ],
 )
 def test_counters_are_read_and_written_in_one_instruction(function, arguments, instruction, count):
-    """The code tells: two threads that read, add and write meet once in a million times."""
+    """Read off the code: threads that lose a count between reading and writing seldom meet."""
     signature = (numba.types.int64,) * arguments
     function.compile(signature)
     lines = function.inspect_llvm(signature).splitlines()
