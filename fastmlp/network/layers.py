@@ -52,7 +52,7 @@ class _Network:
     def weights(self, layer: int, buffer: str = "parameters") -> dict[str, Any]:
         """Fields of the record of W⁽ˡ⁾, or of what is laid out like it."""
         place = self.layout.weights[layer]
-        return place.fields(buffer, self.dtype, step=place.row)
+        return place.fields(buffer, self.dtype, advance=place.row)
 
     def bias(self, layer: int, buffer: str = "parameters") -> dict[str, Any]:
         """Fields of the record of b⁽ˡ⁾."""
@@ -202,7 +202,7 @@ class _Training:
             squares = Ref("squares", 8 * int(first_rows[layer]))
             fields.append(
                 {
-                    **net.forward_fields(layer, column("logits", net.dtype, step=1)),
+                    **net.forward_fields(layer, column("logits", net.dtype, advance=1)),
                     **self._backward_fields(layer),
                     "output_delta": {kind: Ref("output_delta")},
                     "one": {kind: Ref("one")},
@@ -222,7 +222,7 @@ class _Training:
         self.output = net.loss_record(
             targets={"bool": Ref("targets")},
             sample_weight={"float64": Ref("sample_weight")},
-            logits=column("logits", net.dtype, step=1),
+            logits=column("logits", net.dtype, advance=1),
             squares={"float64": Ref("squares")},
             n_squares=self.n_squares,
             **{
@@ -261,7 +261,7 @@ class _Training:
         """Where phase 1 has the gradients of a block of rows."""
         net, size = self.net, self.net.layout.size
         return {
-            "dW": {**net.weights(layer, "blocks"), "block": size, "step": 0},
+            "dW": {**net.weights(layer, "blocks"), "block": size, "advance": 0},
             "db": {**net.bias(layer, "blocks"), "block": size},
         }
 
@@ -284,7 +284,7 @@ class _Training:
                 Segment(
                     tuple(steps), low * plan.block_rows,
                     min(high * plan.block_rows, plan.batch_size), plan.block_rows, at=low,
-                    at_step=1, of_rows=True,
+                    at_advance=1, of_rows=True,
                 )
             ]
             for low, high in plan.row_units()
