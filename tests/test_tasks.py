@@ -65,19 +65,19 @@ def work(control, phases, width, times_done, early, inside, sum_of_phase, busy):
             if not claim(control, unit, phase):
                 continue
             wait_for(control, phase * width)
-            task = phase * width + unit
+            here = phase * width + unit
             for other in range(phase * width):
                 if times_done[other] != 1:
-                    early[task] += 1
-            drawn = task
+                    early[here] += 1
+            drawn = here
             for _ in range(busy * unit):  # units of one phase end at different times
                 drawn = drawn * 1103515245 % 2147483647 + 12345
             total = 1 + min(drawn, 0)
             if phase > 0:
                 for other in range((phase - 1) * width, phase * width):
                     total += sum_of_phase[other]
-            sum_of_phase[task] = total % 1_000_003
-            times_done[task] += 1
+            sum_of_phase[here] = total % 1_000_003
+            times_done[here] += 1
             finish(control)
     wait_for(control, phases * width)
     leave(control, came)
@@ -102,7 +102,7 @@ def run(n_threads, phases, width, busy=0):
 
 @pytest.mark.parametrize("n_threads", range(1, 9))
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (200, 1), (100, 3), (40, 8)])
-def test_every_task_once_and_phases_in_order(n_threads, shape):
+def test_every_unit_once_and_phases_in_order(n_threads, shape):
     phases, width = shape
     for busy in (0, 200):
         seen, times_done, early, inside, sums = run(n_threads, phases, width, busy)

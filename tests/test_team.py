@@ -181,7 +181,7 @@ def test_several_threads_are_in_a_call_together():
     call = call_of(hold_piece, marks, n_threads=3, n_units=1)
     user = threading.Thread(target=call.run)
     user.start()
-    # One holds the only task, the others wait for it.
+    # One holds the only unit, the others wait for it.
     wait_until(lambda: call.control[INSIDE] == 3)
     marks[1] = 1
     user.join(30)
