@@ -50,7 +50,7 @@ def gflops(product, work, layer, dtype, *, seconds, sample):
             "recursion": lambda: Step(dense.backward, record),
             "gradient": lambda: Step(dense.gradient_of_block, training.of_block[layer]),
         }[product]()
-        segment = Segment((step,), 0, n_rows, the_plan.block_rows, at_step=1, of_rows=True)
+        segment = Segment((step,), 0, n_rows, the_plan.block_rows, at_advance=1, of_rows=True)
     program = net.writer.finish([[[segment]]], waits=True)
     addresses = {
         name: array.ctypes.data

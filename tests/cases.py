@@ -148,7 +148,7 @@ def everywhere_parallel(n_rows_of_prediction=32):
     return mock.patch.multiple(
         plans,
         WORK_PER_THREAD=1,
-        TASK_WORK=1,
+        UNIT_WORK=1,
         PREDICTION_WORK_PER_THREAD=1,
         PREDICTION_ROWS=n_rows_of_prediction,
     )

@@ -10,6 +10,7 @@ import ctypes
 import faulthandler
 import mmap
 import os
+import signal
 import sys
 import warnings
 from unittest import mock
@@ -124,7 +125,7 @@ class Panels:
         return self.padded[:, :, : self.columns].reshape(self.shape).copy()
 
     def fields(self, **more):
-        """Of the record of the matrix; `step` is for a matrix whose rows are taken by `first`."""
+        """Of the record of the matrix; `advance` is for one whose rows are taken by `first`."""
         return {
             self.memory.dtype.name: self.address, "panel": self.panel, "row": self.row,
             "panels": self.panels, "rows": self.rows, "columns": PANEL, "block": self.block, **more,
@@ -173,6 +174,7 @@ def survives(function):
         status = 1
         try:
             faulthandler.disable()
+            signal.alarm(60)  # one that hangs dies
             function()
             status = 0
         finally:

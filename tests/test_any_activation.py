@@ -99,7 +99,7 @@ def step_of_pieces(X, y, coefs, intercepts):
             "n_in": W.shape[0], "n_out": W.shape[1], "W": stored, "b": Panels(b[None]), "dW": dW,
             "db": db, "a_in": acts[k], "zeros": zeros, "one": one, "floor": -np.inf,
             "ending": TIMES, "epoch": address(epoch), "output_delta": error,
-            "logits": column(z, step=1),
+            "logits": column(z, advance=1),
         }  # fmt: skip
         if k > 0:
             fields |= {"delta_in": deltas[k], "gate": deltas[k]}
@@ -109,7 +109,7 @@ def step_of_pieces(X, y, coefs, intercepts):
         gradients.append((dW, db))
     least, most = limits(np.dtype(np.float64))
     output = filled(
-        loss_record("float64"), targets=y, logits=column(z, step=1), target=target, weight=weight,
+        loss_record("float64"), targets=y, logits=column(z, advance=1), target=target, weight=weight,
         delta=error, loss=loss, low=0.0, high=1.0, least=least, most=most, epoch=address(epoch),
     )  # fmt: skip
     for record in records[1:-1]:
@@ -119,7 +119,7 @@ def step_of_pieces(X, y, coefs, intercepts):
         record.kept["Wt"] = copy
         for name, value in copy.fields().items():
             record["Wt"][name] = value
-        record["W"]["step"] = PANEL
+        record["W"]["advance"] = PANEL
         call(kernels.refresh, record, rows=n_in)
     for block, first in enumerate(range(0, ROWS, BLOCK)):
         where = {"at": block, "first": first, "rows": min(BLOCK, ROWS - first)}
@@ -132,7 +132,7 @@ def step_of_pieces(X, y, coefs, intercepts):
         for record in records[-2:0:-1]:
             call(kernels.backward, record, **where)
     for record in records[:-1]:
-        record["dW"]["step"] = PANEL
+        record["dW"]["advance"] = PANEL
         call(kernels.gradient, record, rows=int(record["n_in"][0]))
         call(kernels.bias_gradient, record, rows=1)
     call(kernels.output_gradient, records[-1], rows=1)

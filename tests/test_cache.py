@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import llvmlite
 import numba
 import numpy as np
 import pytest
@@ -174,6 +175,55 @@ def test_a_full_disk_leaves_no_draft(folder, monkeypatch):
     assert files(folder) == []
 
 
+def test_what_is_half_written_has_no_name_of_a_file_yet(folder, monkeypatch):
+    write, seen = Path.write_bytes, []
+
+    def write_in_halves(path, data):
+        write(path, data[: len(data) // 2])
+        seen.extend(file.name for file in folder.glob("*.bin"))
+        write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_in_halves)
+    assert not call()
+    assert seen == []
+    assert len(files(folder)) == 1
+
+
+def test_writers_at_once_leave_each_others_drafts_alone(folder, monkeypatch):
+    """One writes all of a file while another is between writing its draft and renaming it."""
+    replace, drafts = os.replace, []
+
+    def replace_after_another(draft, file):
+        drafts.append(draft)
+        whole = draft.read_bytes()
+        if len(drafts) < 3:
+            assert not call()
+        assert draft.read_bytes() == whole
+        replace(draft, file)
+
+    monkeypatch.setattr(os, "replace", replace_after_another)
+    assert not call()
+    assert len(set(drafts)) == 3
+    assert len(files(folder)) == 1
+    assert call()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_fault_before_the_renaming_leaves_no_draft(folder, monkeypatch, error):
+    def fail(draft, file):
+        assert draft.exists()
+        raise error
+
+    monkeypatch.setattr(os, "replace", fail)
+    if isinstance(error, OSError):
+        (message,) = warned(tiny, [1.5, 2])
+        assert "Input/output error" in message
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    assert files(folder) == []
+
+
 def test_code_that_cannot_be_pickled_gives_one_warning(folder, monkeypatch):
     def fail(data):
         raise pickle.PicklingError("cannot pickle this")
@@ -237,6 +287,7 @@ def test_names_follow_what_the_code_depends_on(folder, monkeypatch):
     for module, name, value in (
         (cache, "VECTOR_BYTES", 8),
         (numba, "__version__", "0.0"),
+        (llvmlite, "__version__", "0.0"),
         (sys, "version", "2.7"),
         (numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK),
         (numba.config, "OPT", 1),

@@ -25,10 +25,10 @@ def compiled():
 def test_a_call_that_ends_is_done(n_threads, stoppable):
     marks = np.zeros(40, np.int64)
     call = call_of(mark, marks, n_threads=n_threads, n_batches=4)
-    assert call.n_tasks == 20
+    assert call.all_units == 20
     call.run(stoppable=stoppable)
     np.testing.assert_array_equal(marks, 1)
-    assert call.tasks_done == 20
+    assert call.units_done == 20
     for _ in range(3):
         assert call.leave()
     assert call.control[LEFT] == call.control[INSIDE] >= 1
@@ -86,7 +86,7 @@ def test_an_interrupt_leaves_a_stoppable_call_at_work(n_threads, monkeypatch):
     marks[1] = 1
     assert not call.leave()
     assert call.control[LEFT] == call.control[INSIDE]
-    # One task was begun, and no other after it.
+    # One unit was begun, and no other after it.
     assert marks.tolist() == [1, 1, 1]
     time.sleep(0.01)
     assert marks.tolist() == [1, 1, 1]

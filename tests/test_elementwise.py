@@ -107,7 +107,7 @@ def test_matrices(dtype, shape, gaps, steps, data):
     at = data.draw(st.integers(0, shape[0] - 1))
     first = data.draw(st.integers(0, shape[1] - 1)) if steps else 0
     rows = data.draw(st.integers(0, shape[1] - first))
-    a, b, c = (p.fields(step=p.row if steps else 0) for p in (x, y, z))
+    a, b, c = (p.fields(advance=p.row if steps else 0) for p in (x, y, z))
     before = [p.padded.copy() for p in (x, y, z)]
     call(of_matrices, of(dtype, a=a, b=b, c=c, s=3.0, t=0.5), at, first, rows)
     check_unchanged(y)
@@ -123,7 +123,7 @@ def test_rows_beside_each_other_are_one_panel(dtype):
     # How updates go along matrices whose panels lie within their rows.
     x = Panels(np.arange(5 * 37, dtype=dtype).reshape(5, 37), shift=1, in_rows=True)
     before = x.padded[0].copy()
-    fields = x.fields(panels=1, columns=x.row, step=x.row)
+    fields = x.fields(panels=1, columns=x.row, advance=x.row)
     call(of_matrices, of(dtype, a=fields, b=fields, c=fields, s=0.0, t=1.0), first=1, rows=3)
     x.check(slice(1, 4))
     # All three are one matrix: the second result is written last.

@@ -89,7 +89,7 @@ def test_output(dtype, training, seed, rows, n_in, n_out, gap):
     a_in, weights, bias = Panels(A, gap=gap, fill=NAN), Panels(w, shift=1), Panels(b, fill=NAN)
     logits = Guarded(np.full(3 * 32 + n_out, 7, dtype), shift=2)
     # By row of the minibatch in training, by block of a thread in a prediction.
-    logits_fields = column(logits, step=1) if training else column(logits, block=32)
+    logits_fields = column(logits, advance=1) if training else column(logits, block=32)
     record = record_of(
         dtype, n_in=n_in, n_out=1, a_in=a_in, W=weights, b=bias, logits=logits_fields
     )
@@ -199,7 +199,7 @@ def test_gradient(dtype, room, seed, batch, length, block_rows, n_in, n_out, add
     start = dW.values[1] if room else dW.values[0, first : first + rows]
     record = record_of(
         dtype, n_in=n_in, n_out=n_out, a_in=a_in, delta=delta, zeros=zeros,
-        dW=dW if room else dW.fields(step=PANEL), adds=adds, epoch=address(epoch),
+        dW=dW if room else dW.fields(advance=PANEL), adds=adds, epoch=address(epoch),
     )  # fmt: skip
     call(kernels.gradient, record, at=int(room), first=first, rows=rows, batch=batch)
     check_unchanged(a_in, delta, zeros)
@@ -224,7 +224,7 @@ def test_a_gradient_has_the_same_bits_in_any_blocks_and_units(dtype):
         db, one = Panels(np.zeros((1, 37), dtype)), np.ones(1, dtype)
         record = record_of(
             dtype, n_in=70, n_out=37, a_in=a_in, delta=delta, zeros=zeros, db=db, one=one,
-            dW=dW.fields(step=PANEL), epoch=address(epoch),
+            dW=dW.fields(advance=PANEL), epoch=address(epoch),
         )  # fmt: skip
         for low, high in pairwise(cuts):
             call(kernels.gradient, record, first=low, rows=high - low)
@@ -349,7 +349,7 @@ def test_refresh(dtype, copies, with_squares, seed, rows, n_in, n_out, gap):
     before = np.full((n_out + -n_out % PANEL, n_in), 7, dtype)
     copy, squares = Panels(before, gap=gap, shift=2), Guarded(np.full(n_in, -1.0), shift=1)
     record = record_of(
-        dtype, n_in=n_in, n_out=n_out, W=weights.fields(step=PANEL), Wt=copy, copies=copies,
+        dtype, n_in=n_in, n_out=n_out, W=weights.fields(advance=PANEL), Wt=copy, copies=copies,
         squares=squares, with_squares=with_squares,
     )  # fmt: skip
     expected, square = copy.padded[0].copy(), np.full(n_in, -1.0)
@@ -375,7 +375,7 @@ def test_refresh_of_the_last_layer_and_of_a_sparse_first_one(dtype):
     for shape in ((1, 37), (7, 37)):
         W = whole_numbers(np.random.RandomState(2), shape, dtype)
         weights, squares = Panels(W, gap=1, in_rows=True), Guarded(np.zeros(shape[0]), shift=1)
-        fields = weights.fields(step=weights.row)
+        fields = weights.fields(advance=weights.row)
         record = record_of(dtype, W=fields, squares=squares, with_squares=1)
         call(kernels.refresh, record, rows=shape[0])
         check_unchanged(weights)

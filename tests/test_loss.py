@@ -147,7 +147,7 @@ def test_output_delta(dtype, seed, batch, first, rows, ordered, weighted):
     least, most = limits(dtype)
     epoch = filled(EPOCH, batch_size=60, **({"order": order} if ordered else {}))
     record = record_of(
-        dtype, targets=targets, logits=column(z, step=1), target=y, weight=weight, delta=delta,
+        dtype, targets=targets, logits=column(z, advance=1), target=y, weight=weight, delta=delta,
         loss=loss, low=0.0, high=1.0, least=least, most=most, epoch=address(epoch),
         **({"sample_weight": sample_weight} if weighted else {}),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Plans: every row and every weight belongs to one task of equal work, whoever does them."""
+"""Plans: every row and every weight belongs to one unit of equal work, whoever does them."""
 
 from itertools import pairwise
 

@@ -181,7 +181,7 @@ def test_phases(waits, shape):
     assert units["end_segment"][-1] == len(given_segments)
     segments = read(bound, bound.fields["segments"], SEGMENT, len(given_segments))
     for found, part in zip(segments, given_segments, strict=True):
-        for name in ("begin", "end", "block", "at", "at_step", "of_rows"):
+        for name in ("begin", "end", "block", "at", "at_advance", "of_rows"):
             assert found[name] == getattr(part, name)
         count = found["end_step"] - found["step"]
         address = bound.fields["steps"] + int(found["step"]) * STEP.itemsize

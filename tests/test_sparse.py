@@ -91,7 +91,7 @@ def sum_gradient(batch, delta, target, cuts, block, adds=False):
     slots = features // PANEL + block // PANEL + 1
     entries = Guarded(np.full(2 * total, -1))
     begins, ends = Guarded(np.full(slots, -1)), Guarded(np.full(slots, -1))
-    dW = target.fields(step=target.row)
+    dW = target.fields(advance=target.row)
     record = batch.record(
         {"dW": dW, "delta": delta, "adds": adds}, entries=entries, begins=begins, ends=ends,
         block_features=block,
@@ -136,7 +136,7 @@ def test_forward(dtype, width, gap, relu, seed, n, features, ordered):
     rows = batch.length - first
     a = Panels(np.full((3, n, width), 7, dtype), gap=gap, shift=2)
     floor = 0.0 if relu else -np.inf
-    record = batch.record({"W": W.fields(step=W.row), "b": b, "a": a, "floor": floor})
+    record = batch.record({"W": W.fields(advance=W.row), "b": b, "a": a, "floor": floor})
     call(sparse_forward, record, at=1, first=first, rows=rows, batch=batch.batch)
     batch.check()
     check_unchanged(W, b)
@@ -249,7 +249,7 @@ def test_without_a_hidden_layer(dtype, adds, seed, n, features, ordered):
     b = Panels(np.array([[2.5]], dtype))
     first = rng.randint(batch.length)
     rows, logits = batch.length - first, Guarded(np.full(n, 7, dtype), shift=2)
-    record = batch.record({"W": w, "b": b, "logits": column(logits, step=1)})
+    record = batch.record({"W": w, "b": b, "logits": column(logits, advance=1)})
     call(sparse_output, record, at=3, first=first, rows=rows, batch=batch.batch)
     batch.check()
     check_unchanged(w, b)
@@ -319,7 +319,7 @@ def run_everything(csr, dtype=np.float64):
     hidden = {"W": W, "b": b, "a": a, "delta": a, "dW": W}
     output = {
         "W": w, "b": db, "dW": w, "db": db, "output_delta": delta,
-        "logits": {"float64": z.ctypes.data, "step": 1},
+        "logits": {"float64": z.ctypes.data, "advance": 1},
     }  # fmt: skip
     for layer, pieces in (
         (hidden, (sparse_forward, sort_entries, sparse_gradient)),

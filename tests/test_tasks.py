@@ -1,5 +1,6 @@
 """Threads that share a compiled call: each unit is done once, and phases follow each other."""
 
+import re
 import threading
 from itertools import pairwise
 
@@ -64,19 +65,19 @@ def work(control, phases, width, times_done, early, inside, sum_of_phase, busy):
             if not claim(control, unit, phase):
                 continue
             wait_for(control, phase * width)
-            task = phase * width + unit
+            here = phase * width + unit
             for other in range(phase * width):
                 if times_done[other] != 1:
-                    early[task] += 1
-            drawn = task
+                    early[here] += 1
+            drawn = here
             for _ in range(busy * unit):  # units of one phase end at different times
                 drawn = drawn * 1103515245 % 2147483647 + 12345
             total = 1 + min(drawn, 0)
             if phase > 0:
                 for other in range((phase - 1) * width, phase * width):
                     total += sum_of_phase[other]
-            sum_of_phase[task] = total % 1_000_003
-            times_done[task] += 1
+            sum_of_phase[here] = total % 1_000_003
+            times_done[here] += 1
             finish(control)
     wait_for(control, phases * width)
     leave(control, came)
@@ -101,7 +102,7 @@ def run(n_threads, phases, width, busy=0):
 
 @pytest.mark.parametrize("n_threads", range(1, 9))
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (200, 1), (100, 3), (40, 8)])
-def test_every_task_once_and_phases_in_order(n_threads, shape):
+def test_every_unit_once_and_phases_in_order(n_threads, shape):
     phases, width = shape
     for busy in (0, 200):
         seen, times_done, early, inside, sums = run(n_threads, phases, width, busy)
@@ -122,6 +123,35 @@ def test_a_thread_that_comes_late_finds_nothing_to_do():
         work(*arguments)
     for array, kept in zip(done, after, strict=True):
         np.testing.assert_array_equal(array, kept)
+
+
+@numba.njit
+def enter_one(control):
+    return enter(control)
+
+
+@numba.njit
+def leave_one(control, came):
+    leave(control, came)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "instruction", "count"),
+    [
+        (claim_one, 3, "cmpxchg .* acq_rel acquire", 1),
+        (finish_one, 1, "atomicrmw add .* acq_rel", 1),
+        (enter_one, 1, "atomicrmw add .* acq_rel", 1),
+        (leave_one, 2, "atomicrmw add .* acq_rel", 2),  # the time on a core, and the thread
+        (look_at, 1, "load atomic .* acquire", 2),
+        (wait_for_one, 1, "load atomic .* acquire", 1),
+    ],
+)
+def test_counters_are_read_and_written_in_one_instruction(function, arguments, instruction, count):
+    """Read off the code: threads that lose a count between reading and writing seldom meet."""
+    signature = (numba.types.int64,) * arguments
+    function.compile(signature)
+    lines = function.inspect_llvm(signature).splitlines()
+    assert sum(re.search(instruction, line) is not None for line in lines) >= count
 
 
 def test_a_wait_outlasts_any_number_of_spins():

@@ -10,15 +10,19 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from calls import call_of, compile_all, is_inside, mark_all, wait_until
+from calls import call_of, compile_all, interrupt_main_soon, is_inside, mark_all, wait_until
 from calls import hold as hold_piece
 from guards import survives
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
+from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
+from fastmlp.kernels.piece import piece
 from fastmlp.runtime import team
 from fastmlp.runtime.compiling import compile_now
+from fastmlp.runtime.numba_internals import threads_of_caller
+from fastmlp.runtime.records import listed
 from fastmlp.runtime.tasks import INSIDE
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -75,6 +79,73 @@ def test_numbas_setting_is_kept_by_a_fit():
         numba.set_num_threads(before)
 
 
+@piece()
+def note_threads(record, at, first, rows, batch):
+    """Note for the rows of a minibatch of 10 how many threads the region has."""
+    threads = listed(record, 10 * batch + first, rows)
+    for k in range(rows):
+        threads[k] = threads_of_caller()
+
+
+@pytest.mark.parametrize("masked", [1, 2, 5])
+@pytest.mark.parametrize("n_threads", [2, 3, 5])
+def test_a_call_takes_as_many_threads_as_it_is_given(masked, n_threads):
+    before = numba.get_num_threads()
+    numba.set_num_threads(masked)
+    try:
+        threads = np.zeros(10, np.int64)
+        call_of(note_threads, threads, n_threads=n_threads).run()
+        np.testing.assert_array_equal(threads, n_threads)
+        assert numba.get_num_threads() == masked
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_numbas_setting_is_kept_where_a_call_is_interrupted():
+    marks = np.zeros(3, np.int64)
+    call = call_of(hold_piece, marks, n_threads=2, n_units=1)
+    before = numba.get_num_threads()
+    numba.set_num_threads(5)
+    try:
+        interrupter = interrupt_main_soon(lambda: call.control[INSIDE] == 2)
+        with pytest.raises(KeyboardInterrupt):
+            call.run(stoppable=True)
+        interrupter.join(30)
+        assert numba.get_num_threads() == 5  # while the call goes on
+        marks[1] = 1
+        call.leave()
+        assert numba.get_num_threads() == 5
+        np.testing.assert_array_equal(mark_all(2), 1)
+        assert numba.get_num_threads() == 5
+    finally:
+        numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fit_takes_as_many_threads_as_it_is_given(monkeypatch, fails):
+    share, shared = team._share, []
+
+    def note(work, call, n_threads):
+        shared.append(n_threads)
+        share(work, call, n_threads)
+        if fails:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(team, "_share", note)
+    monkeypatch.setattr(team, "compile_apart", lambda *_: None)
+    X = np.random.RandomState(0).randn(600, 40)
+    model = fastmlp.MLPBinaryClassifier((100,), batch_size=300, tol=0, max_iter=3, n_threads=2)
+    before = numba.get_num_threads()
+    numba.set_num_threads(5)
+    try:
+        with pytest.raises(ZeroDivisionError) if fails else pytest.warns(ConvergenceWarning):
+            model.fit(X, X[:, 0] > 0)
+        assert set(shared) == {2}
+        assert numba.get_num_threads() == 5
+    finally:
+        numba.set_num_threads(before)
+
+
 def test_numbas_threads_are_not_started_to_ask_how_many_they_are(monkeypatch):
     monkeypatch.setattr(team, "layer_is_started", lambda: False)
     monkeypatch.setattr(team.numba, "get_num_threads", None)
@@ -110,7 +181,7 @@ def test_several_threads_are_in_a_call_together():
     call = call_of(hold_piece, marks, n_threads=3, n_units=1)
     user = threading.Thread(target=call.run)
     user.start()
-    # One holds the only task, the others wait for it.
+    # One holds the only unit, the others wait for it.
     wait_until(lambda: call.control[INSIDE] == 3)
     marks[1] = 1
     user.join(30)
@@ -241,6 +312,27 @@ def test_a_fork_while_another_thread_is_in_a_call():
     marks[1] = 1
     user.join(30)
     np.testing.assert_array_equal(mark_all(3), 1)
+
+
+@forks
+def test_a_fork_while_another_thread_has_workqueue_to_itself(monkeypatch):
+    monkeypatch.setattr(team.numba, "threading_layer", lambda: "workqueue")
+    monkeypatch.setattr(team, "_nobody_else", lambda: True)
+    held, release = threading.Event(), threading.Event()
+
+    def hold_it():
+        with team._one_at_a_time:
+            held.set()
+            release.wait(30)
+
+    user = threading.Thread(target=hold_it)
+    user.start()
+    try:
+        assert held.wait(30)
+        assert survives(all_is_well)
+    finally:
+        release.set()
+        user.join(30)
 
 
 @forks

@@ -40,7 +40,7 @@ def run(name, arrays, alpha, scale, rate, optimizer, rows=None, gap=0):
     epoch = filled(EPOCH, rates=rates, scales=scales)
     record = filled(
         update_record(dtype.name),
-        **{key: x.fields(step=x.row) for key, x in (("w", w), ("m", m), ("v", v))},
+        **{key: x.fields(advance=x.row) for key, x in (("w", w), ("m", m), ("v", v))},
         dw=g, alpha=update.alpha, **dict(zip(CONSTANTS, update.constants, strict=True)),
         epoch=address(epoch),
     )  # fmt: skip
@@ -173,11 +173,11 @@ def test_rows_beside_each_other(dtype, name):
     update = optimizer_of(name).update(np.dtype(dtype), 0.1)
     epoch = filled(EPOCH, rates=np.array([0.1]), scales=np.array([0.5]))
     fields = {
-        key: x.fields(panels=1, columns=x.row, step=x.row)
+        key: x.fields(panels=1, columns=x.row, advance=x.row)
         for key, x in (("w", w), ("m", m), ("v", v), ("dw", g))
     }
     fields["dw"][w.memory.dtype.name] += g.row * w.memory.itemsize  # the room begins with row 1
-    fields["dw"]["step"] = 0
+    fields["dw"]["advance"] = 0
     record = filled(
         update_record(w.memory.dtype.name), **fields, alpha=0.1, epoch=address(epoch),
         **dict(zip(CONSTANTS, update.constants, strict=True)),
@@ -211,7 +211,7 @@ def test_sum_of_blocks(dtype, seed, n_blocks, shape, cut, block_rows, data):
     room = Panels(np.full((3, max(1, count), shape[1]), 7, dtype), gap=2, shift=1)
     epoch = filled(EPOCH, n_rows=2 * 40 + length, batch_size=40, block_rows=block_rows)
     record = filled(
-        update_record(np.dtype(dtype).name), dw=room, parts=p.fields(step=PANEL),
+        update_record(np.dtype(dtype).name), dw=room, parts=p.fields(advance=PANEL),
         epoch=address(epoch),
     )  # fmt: skip
     call(sum_of_blocks, record, at=1, first=rows.start, rows=count, batch=2)

@@ -84,19 +84,19 @@ def numbered(shape, dtype):
     columns=st.integers(1, 50),
     gap=st.integers(0, 3),
     in_rows=st.booleans(),
-    steps=st.booleans(),
+    advances=st.booleans(),
     data=st.data(),
 )
-def test_part(dtype, blocks, rows, columns, gap, in_rows, steps, data):
+def test_part(dtype, blocks, rows, columns, gap, in_rows, advances, data):
     values = numbered((blocks, rows, columns), dtype)
     c = Panels(values, gap=gap, shift=1, fill=-1, in_rows=in_rows)
     at = data.draw(st.integers(0, blocks - 1))
     first = data.draw(st.integers(0, rows - 1))
     count = data.draw(st.integers(0, rows - first))
-    step = c.row if steps else 0
-    there = first if steps else 0  # in a block or room, `first` moves nothing
+    advance = c.row if advances else 0
+    there = first if advances else 0  # in a block or room, `first` moves nothing
     out = np.zeros(c.panels * count * PANEL + 1, dtype)
-    record = of(dtype, c=c.fields(step=step), z=out)
+    record = of(dtype, c=c.fields(advance=advance), z=out)
     before = c.padded.copy()
     call(describe_part, record, at, first, count)
     size = values.itemsize
@@ -127,14 +127,14 @@ def test_whole(dtype, in_rows):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("step", "block"), [(1, 0), (0, 5), (1, 5)])
-def test_column(dtype, step, block):
+@pytest.mark.parametrize(("advance", "block"), [(1, 0), (0, 5), (1, 5)])
+def test_column(dtype, advance, block):
     values = numbered(20, dtype)
     x, out = Guarded(values, shift=1), np.zeros(4, dtype)
-    record = of(dtype, c=column(x, step=step, block=block), z=out)
+    record = of(dtype, c=column(x, advance=advance, block=block), z=out)
     call(describe_column, record, at=2, first=3, rows=4)
     assert (record["i"][0], record["j"][0]) == (4, values.itemsize)
-    start = 2 * block + 3 * step
+    start = 2 * block + 3 * advance
     np.testing.assert_array_equal(out, values[start : start + 4])
     x.check_all_but_the_array()
     np.testing.assert_array_equal(np.flatnonzero(x.array[0] != values), [*range(start, start + 4)])

@@ -27,9 +27,9 @@ def matrix(kind):
     panel, row : distance of panels, and of rows, in numbers
     panels, rows, columns : how many panels there are, rows, and columns of a panel
     block : distance of one block of rows, or one unit's room, from the next
-    step : what one row of `first` moves a view by: `row`, or 0 in a block or room
+    advance : what one row of `first` moves a view by: `row`, or 0 in a block or room
     """
-    names = (kind, "panel", "row", "panels", "rows", "columns", "block", "step")
+    names = (kind, "panel", "row", "panels", "rows", "columns", "block", "advance")
     return np.dtype([(name, np.int64) for name in names])
 
 
@@ -43,9 +43,9 @@ def part(typingctx, record, at, first, rows):
         source, at, first, rows = args
         fields = {
             name: field(context, builder, source, record, name)
-            for name in ("panel", "row", "panels", "columns", "block", "step", number.name)
+            for name in ("panel", "row", "panels", "columns", "block", "advance", number.name)
         }
-        shift = builder.add(builder.mul(at, fields["block"]), builder.mul(first, fields["step"]))
+        shift = builder.add(builder.mul(at, fields["block"]), builder.mul(first, fields["advance"]))
         address = builder.add(fields[number.name], builder.mul(shift, I64(number.bitwidth // 8)))
         return view(
             context, builder, kind, address,
@@ -64,10 +64,11 @@ def column(typingctx, record, at, first, rows):
     def codegen(context, builder, signature, args):
         source, at, first, rows = args
         fields = [
-            field(context, builder, source, record, name) for name in ("block", "step", number.name)
+            field(context, builder, source, record, name)
+            for name in ("block", "advance", number.name)
         ]
-        block, step, address = fields
-        shift = builder.add(builder.mul(at, block), builder.mul(first, step))
+        block, advance, address = fields
+        shift = builder.add(builder.mul(at, block), builder.mul(first, advance))
         address = builder.add(address, builder.mul(shift, I64(number.bitwidth // 8)))
         return view(context, builder, kind, address, [rows], [I64(1)])
 

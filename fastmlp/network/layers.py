@@ -58,7 +58,7 @@ class NetworkRecords:
     def weights(self, layer: int, buffer: str = "parameters") -> dict[str, Any]:
         """Fields of the record of W⁽ˡ⁾, or of what is laid out like it."""
         place = self.layout.weights[layer]
-        return place.fields(buffer, self.dtype, step=place.row)
+        return place.fields(buffer, self.dtype, advance=place.row)
 
     def bias(self, layer: int, buffer: str = "parameters") -> dict[str, Any]:
         """Fields of the record of b⁽ˡ⁾."""

@@ -88,7 +88,7 @@ class Minibatch:
             squares = Ref("squares", _ITEMSIZE * int(first_rows[layer]))
             fields.append(
                 {
-                    **net.forward_fields(layer, column("logits", net.dtype, step=1)),
+                    **net.forward_fields(layer, column("logits", net.dtype, advance=1)),
                     **self._gradient_fields(layer),
                     **(net.backward_fields(layer, net.layout.copies[layer]) if layer > 0 else {}),
                     "output_delta": {kind: Ref("output_delta")},
@@ -110,7 +110,7 @@ class Minibatch:
         self.output = net.loss_record(
             targets={"bool": Ref("targets")},
             sample_weight={"float64": Ref("sample_weight")},
-            logits=column("logits", net.dtype, step=1),
+            logits=column("logits", net.dtype, advance=1),
             squares={"float64": Ref("squares")},
             n_squares=self.n_squares,
             low=low,
@@ -144,7 +144,7 @@ class Minibatch:
                 Segment(
                     tuple(steps), low * plan.block_rows,
                     min(high * plan.block_rows, plan.batch_size), plan.block_rows, at=low,
-                    at_step=1, of_rows=True,
+                    at_advance=1, of_rows=True,
                 )
             ]
             for low, high in plan.row_units()
@@ -247,7 +247,7 @@ class Minibatch:
         """Where phase 1 has the gradients of a block of rows."""
         net, size = self.net, self.net.layout.size
         return {
-            "dW": {**net.weights(layer, "blocks"), "block": size, "step": 0},
+            "dW": {**net.weights(layer, "blocks"), "block": size, "advance": 0},
             "db": {**net.bias(layer, "blocks"), "block": size},
         }
 

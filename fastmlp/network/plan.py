@@ -1,4 +1,4 @@
-"""How the work of a call is cut into tasks; every tuning number, and what chose it."""
+"""How the work of a call is cut into units; every tuning number, and what chose it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ WORK_PER_THREAD = 200_000
 #: The same for a prediction, where a thread more costs its start.
 PREDICTION_WORK_PER_THREAD = 1_000_000
 
-#: Multiply-adds of a task that is long beside a time slice of the operating system: a thread that
-#: loses its core within it holds up the others. And how many tasks a thread has at most in a phase.
-TASK_WORK, MOST_TASKS_PER_THREAD = 40_000_000, 2
+#: Multiply-adds of a unit that is long beside a time slice of the operating system: a thread that
+#: loses its core within it holds up the others. And how many units a thread has at most in a phase.
+UNIT_WORK, MOST_UNITS_PER_THREAD = 40_000_000, 2
 
 #: Products of a minibatch in training: forward pass, δ recursion and gradient, each with
 #: `Network.multiply_adds` a row.
@@ -74,7 +74,7 @@ class Plan:
         the network and the size of the minibatch alone: the order of sums must not depend on
         threads.
     n_units : int
-        Tasks of each phase.
+        Units of each phase.
     """
 
     batch_size: int
@@ -85,7 +85,7 @@ class Plan:
     n_units: int
 
     def row_units(self) -> list[tuple[int, int]]:
-        """First and last + 1 block of each task of the first phase."""
+        """First and last + 1 block of each unit of the first phase."""
         ends = [self.n_blocks * k // self.n_units for k in range(self.n_units + 1)]
         return [(low, high) for low, high in pairwise(ends) if low < high]
 
@@ -132,7 +132,7 @@ def plan_training(
     else:
         n_units = n_threads
         if n_units > 1:
-            n_units *= max(1, min(work // n_units // TASK_WORK, MOST_TASKS_PER_THREAD))
+            n_units *= max(1, min(work // n_units // UNIT_WORK, MOST_UNITS_PER_THREAD))
         unit_rows = -(-batch_size // n_units)
         block_rows = _up(-(-unit_rows // -(-unit_rows // BLOCK_ROWS)), 4)
     n_blocks = -(-batch_size // block_rows)

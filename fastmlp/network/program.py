@@ -64,7 +64,7 @@ class Segment:
     end: int
     block: int
     at: int = 0
-    at_step: int = 0
+    at_advance: int = 0
     of_rows: bool = False
 
 
@@ -232,7 +232,7 @@ class Writer:
                         "end_step": high,
                         **{
                             name: getattr(part, name)
-                            for name in ("begin", "end", "block", "at", "at_step", "of_rows")
+                            for name in ("begin", "end", "block", "at", "at_advance", "of_rows")
                         },
                     },
                 )

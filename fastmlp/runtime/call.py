@@ -36,7 +36,7 @@ class Call:
     ) -> None:
         self._memory = (memory, batches)
         self._n_threads, self.counts = n_threads, counts
-        self.n_tasks = fields["n_units"] * len(batches)
+        self.all_units = fields["n_units"] * len(batches)
         self.control = new_control(fields["n_units"])
         fields["control"], fields["n_threads"] = self.control.ctypes.data, n_threads
         fields["batches"], fields["n_batches"] = batches.ctypes.data, len(batches)
@@ -62,8 +62,8 @@ class Call:
         return int(self.control[ON_CORE]) * 1e-9
 
     @property
-    def tasks_done(self) -> int:
-        """Tasks that are done; of use for a call that was not stopped."""
+    def units_done(self) -> int:
+        """Units that are done, of all minibatches; of use for a call that was not stopped."""
         return int(self.control[DONE])
 
     def stop(self) -> None:
@@ -75,7 +75,7 @@ class Call:
 
         It can be interrupted, and called again: only then is the memory free for other uses.
         """
-        finished = self.tasks_done == self.n_tasks
+        finished = self.units_done == self.all_units
         if not finished:
             self.stop()
         while self.control[LEFT] < self.control[INSIDE]:

@@ -36,12 +36,12 @@ UNIT = np.dtype([("segment", np.int64), ("end_segment", np.int64)])
 
 #: step, end_step : what is done with each block
 #: begin, end, block : rows, and how many of them a block has
-#: at, at_step : block of the buffers or room of the first block, and distance of the next one's
+#: at, at_advance : block of the buffers or room of the first block, and what the next one adds
 #: of_rows : whether these are rows of the minibatch, of which the last may have fewer
 SEGMENT = np.dtype(
     [
         (name, np.int64)
-        for name in ("step", "end_step", "begin", "end", "block", "at", "at_step", "of_rows")
+        for name in ("step", "end_step", "begin", "end", "block", "at", "at_advance", "of_rows")
     ]
 )
 
@@ -106,7 +106,7 @@ def _do(call, thread, unit, batch):
             for k in range(segment.step, segment.end_step):
                 step = _step_at(call.steps + k * _STEP_SIZE)
                 run_piece(step.piece, step.record, at, first, rows, batch)
-            at += segment.at_step
+            at += segment.at_advance
 
 
 def work(call):

@@ -37,6 +37,9 @@ from fastmlp.runtime.numba_internals import (
 from fastmlp.runtime.records import I64
 
 _forked_from_parallel = False
+
+#: Held within a region of workqueue. A child that is forked meanwhile has it locked for ever, and
+#: never asks for it: the layer has started.
 _one_at_a_time = threading.Lock()
 
 _TYPES = (types.int64, types.int64, types.int64)
@@ -69,9 +72,8 @@ def _share(work, call, n_threads):
 
 def _after_fork_in_child() -> None:
     """The child has none of the threads of its parent's layer."""
-    global _forked_from_parallel, _one_at_a_time
+    global _forked_from_parallel
     _forked_from_parallel = _forked_from_parallel or layer_is_started()
-    _one_at_a_time = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

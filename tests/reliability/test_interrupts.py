@@ -183,7 +183,7 @@ def test_a_minibatch_that_is_left_is_undone(monkeypatch):
 
     def interrupted(call, *, stoppable):
         assert stoppable
-        call.n_tasks += 1  # as if the last one had not been done
+        call.all_units += 1  # as if the last one had not been done
         original(call, stoppable=stoppable)
         raise KeyboardInterrupt
 
