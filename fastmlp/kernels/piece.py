@@ -49,12 +49,13 @@ def kind_of_numbers(record: np.dtype[Any]) -> str:
 class Piece:
     """A function of one step; `address` compiles it for a type of record."""
 
-    compiled_by = staticmethod(by_address)
-
     def __init__(self, function: Callable[..., Any], links: dict[str, Symbol]) -> None:
         self.function, self._links = function, links
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._compiled: dict[np.dtype[Any], Any] = {}
+
+    def _compile(self, signature: Any) -> Any:
+        return by_address(self.function, signature)
 
     def is_compiled(self, record: np.dtype[Any]) -> bool:
         """Whether `address` answers at once."""
@@ -67,7 +68,7 @@ class Piece:
             if self._links:
                 self._links[kind_of_numbers(record)].link()
             signature = types.void(kind, *[types.int64] * 4)
-            self._compiled[record] = self.compiled_by(self.function, signature)
+            self._compiled[record] = self._compile(signature)
         return int(self._compiled[record].address)
 
 
