@@ -110,7 +110,8 @@ def step_of_pieces(X, y, coefs, intercepts):
     least, most = limits(np.dtype(np.float64))
     output = filled(
         loss_record("float64"), targets=y, logits=column(z, advance=1), target=target,
-        weight=weight, delta=error, loss=loss, low=0.0, high=1.0, least=least, most=most, epoch=address(epoch),
+        weight=weight, delta=error, loss=loss, low=0.0, high=1.0, least=least, most=most,
+        epoch=address(epoch),
     )  # fmt: skip
     for record in records[1:-1]:
         # The copy's rows are padded to whole panels, as the layout has them.
