@@ -322,6 +322,20 @@ def test_threads_and_blocks_change_no_bit():
     assert results[0] == results[1] == results[2]
 
 
+def test_the_gradient_over_all_rows_knows_no_dropout():
+    case = {"label_smoothing": 0.2}
+    everything = {**case, "dropout": (0.5, 0.5), "input_dropout": 0.5, "max_grad_norm": 1.0}
+    results = [
+        session_of(
+            problem(), "relu", Optimizer(), 0.1, Regularisation(**values, seed=3)
+        ).loss_and_gradient()
+        for values in (case, everything)
+    ]
+    assert results[0][0] == results[1][0]
+    for ours, theirs in zip(*(coefs for _, (coefs, _) in results), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_masks_have_the_share_and_no_pattern(share):
     stays = np.array(

@@ -306,7 +306,9 @@ class Session:
                 whole_gradient=True,
             )  # fmt: skip
             self._gradients = aligned_zeros(self._numbers.layout.size, network.dtype)
-            update = Update(None, regularisation=self.regularisation)
+            # Of regularisation, only targets are part of the loss; dropout belongs to updates.
+            smoothing = Regularisation(label_smoothing=self.regularisation.label_smoothing)
+            update = Update(None, regularisation=smoothing)
             self._whole = self._bound(plan, update, gradients=self._gradients)
         whole = self._whole
         self._numbers.refresh()
