@@ -23,25 +23,30 @@ from fastmlp.data.rows import as_rows
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.take_rows import SOURCES, rows_record, take_rows
 from fastmlp.network.layout import Network
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Optimizer, Session
 from fastmlp.runtime import cache
 
 _OPTIMIZERS = (Optimizer("adam"), Optimizer("sgd"), Optimizer("sgd", nesterov=False))
 
 
-def _use(network: Network, optimizer: Optimizer, X: Any) -> None:
-    """Train by epochs and by full gradients, and predict."""
+def _use(network: Network, optimizer: Optimizer, X: Any, regularisation: Regularisation) -> None:
+    """Train by epochs and by full gradients, predict, and take gradients by X."""
     rows, targets = as_rows(X, network.dtype), np.arange(X.shape[0]) % 2
     session = Session(network, 2, sparse=sparse.issparse(X))
     session.set_parameters(
         [np.zeros(shape) for shape in network.shapes()],
         [np.zeros(width) for width in network.widths[1:]],
     )
-    session.prepare(rows, targets, None, X.shape[0], alpha=1e-4, optimizer=optimizer)
-    session.train_epoch(np.arange(X.shape[0]), 0.1)
+    for each in (Regularisation(), regularisation):
+        session.prepare(
+            rows, targets, None, X.shape[0], alpha=1e-4, optimizer=optimizer, regularisation=each
+        )
+        session.train_epoch(np.arange(X.shape[0]), 0.1)
     session.loss_and_gradient()
     session.logits(rows)
     session.probabilities(rows)
+    session.input_gradient(rows)
 
 
 def compile_all() -> Iterator[None]:
@@ -54,8 +59,15 @@ def compile_all() -> Iterator[None]:
         for X in (np.eye(8, dtype=dtype), sparse.csr_array(np.eye(8, dtype=dtype))):
             for activations in (tuple(ACTIVATIONS), ()):
                 network = Network((8, *(2 for _ in activations), 1), activations, dtype)
+                everything = Regularisation(
+                    dropout=(0.5,) * len(activations),
+                    input_dropout=0.0 if sparse.issparse(X) else 0.5,
+                    weight_decay=0.1,
+                    ema_decay=0.9,
+                    max_grad_norm=1.0,
+                )
                 for optimizer in _OPTIMIZERS:
-                    _use(network, optimizer, X)
+                    _use(network, optimizer, X, everything)
                     yield
     # Enough work for two threads, gradients that each block of rows sums on its own, and a shuffle.
     X = np.random.RandomState(0).standard_normal((1000, 100))

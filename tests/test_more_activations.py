@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 
 from fastmlp import Activation, MLPBinaryClassifier
 from fastmlp.data.rows import as_rows
+from fastmlp.kernels import own_activation
 from fastmlp.kernels.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from fastmlp.kernels.layer import layer_record
 from fastmlp.network.layout import Network
@@ -393,6 +394,19 @@ def test_an_exception_counts_as_nan():
     model = MLPBinaryClassifier((4,), activation=Activation(picky, one), max_iter=1)
     with pytest.raises(ValueError, match="diverged"):
         quietly(model.fit, DATA * 1e8, LABELS)
+
+
+def test_two_threads_at_once_make_the_kernels_once(monkeypatch):
+    activation = Activation(numba.njit(wave.py_func), numba.njit(wave_slope.py_func))
+    applied, others = own_activation._applied, []
+
+    def while_another(g, derivative):
+        monkeypatch.setattr(own_activation, "_applied", applied)
+        others.append(own_activation._shared_kernels(g, derivative))
+        return applied(g, derivative)
+
+    monkeypatch.setattr(own_activation, "_applied", while_another)
+    assert activation.kernels() is others[0]
 
 
 @numba.njit

@@ -213,6 +213,12 @@ def test_a_score_that_trains_its_estimator_leaves_the_curves_alone():
     assert model.loss_curve_[:2] == first
 
 
+def test_validation_rows_of_a_class_without_weight():
+    model = MLPBinaryClassifier(**STOPPING, class_weight={0: 0.0})
+    with pytest.raises(ValueError, match=r"^X_val, y_val or .*: class_weight is 0"):
+        model.fit(X_TRAIN, Y_TRAIN, X_val=X_VAL[Y_VAL == 0], y_val=Y_VAL[Y_VAL == 0])
+
+
 @pytest.mark.parametrize("scoring", [None, "loss"])
 def test_weights_whose_sum_is_infinite(scoring):
     weight = 1.0 + np.arange(len(X_VAL)) % 3
@@ -278,7 +284,7 @@ def test_bad_rows(bad):
 
 def test_rows_too_large_for_the_dtype():
     model = MLPBinaryClassifier(**STOPPING)
-    with pytest.raises(ValueError, match="value too large for dtype"):
+    with pytest.raises(ValueError, match=r"^X_val, .*value too large for dtype"):
         model.fit(X_TRAIN.astype(np.float32), Y_TRAIN, X_val=X_VAL * 1e300, y_val=Y_VAL)
 
 

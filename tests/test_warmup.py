@@ -51,6 +51,19 @@ for dtype, source in itertools.product(("float32", "float64"), SOURCES):
     use(model, X.astype(source))
     use(model, sparse.csc_matrix(X.astype(source)))
     model.partial_fit(np.asfortranarray(X.astype(source)), y)
+regularised = {
+    "dropout": 0.1, "weight_decay": 0.1, "ema_decay": 0.9, "max_grad_norm": 1.0,
+    "label_smoothing": 0.1, "learning_rate": "cosine", "warmup": 0.1, "n_init": 2,
+}
+for activation, dtype, hidden in itertools.product(
+    ("relu", "tanh", "gelu", "mish"), ("float32", "float64"), ((), (8,), (20, 8))
+):
+    model = MLPBinaryClassifier(hidden, activation=activation, max_iter=2, dtype=dtype)
+    for given in (X.astype(dtype), sparse.csr_array(X.astype(dtype))):
+        use(model, given)
+        model.input_gradient(given)
+        use(MLPBinaryClassifier(**{**model.get_params(), **regularised}), given)
+    use(MLPBinaryClassifier(**{**model.get_params(), **regularised, "input_dropout": 0.1}), X)
 # Enough work for two threads, with gradients in blocks and over all rows.
 X = rng.randn(2000, 100)
 y = rng.randint(0, 2, 2000)

@@ -102,9 +102,12 @@ def _given_rows(problem: Problem, metric: Metric) -> tuple[Validation, Array]:
         problem.draft, given.X_val, given.y_val, given.sample_weight_val, problem.data.classes
     )
     targets = encode(checked.y, problem.data.classes)
-    weight = weighted(checked.sample_weight, targets, problem.class_weights)
     dtype, X = problem.data.rows.values.dtype, checked.X
-    check_fits_in(dtype, X)
+    try:
+        weight = weighted(checked.sample_weight, targets, problem.class_weights)
+        check_fits_in(dtype, X)
+    except ValueError as error:
+        raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
     # Of the same kind as X: the weights are laid out for one kind.
     if scipy.sparse.issparse(problem.checked.X):
         X = scipy.sparse.csr_array(X)

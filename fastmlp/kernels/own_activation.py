@@ -137,7 +137,9 @@ def _shared_kernels(g: Any, derivative: Any) -> Kernels:
     """What is made of two functions, once."""
     key = (g, derivative)
     if key not in _kernels_of_own:
-        _kernels_of_own[key] = Kernels(apply=OwnPiece(_applied(g, derivative), {}), ending=TIMES)
+        made = Kernels(apply=OwnPiece(_applied(g, derivative), {}), ending=TIMES)
+        # Of two threads, the first one's: programs know compiled code by its address alone.
+        _kernels_of_own.setdefault(key, made)
     return _kernels_of_own[key]
 
 
