@@ -61,11 +61,13 @@ def test_parameters_and_defaults_are_scikit_learns_and_three_more():
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in own)
 
 
-def test_public_methods_are_scikit_learns_and_decision_function():
+def test_public_methods_are_scikit_learns_and_few_more():
     def methods(Class):
         return {name for name in dir(Class) if not name.startswith("_")}
 
-    assert methods(MLPBinaryClassifier) == methods(MLPClassifier) | {"decision_function"}
+    ways_out = {"to_sklearn", "from_sklearn", "to_onnx", "as_numba"}
+    own = {"decision_function", *ways_out}
+    assert methods(MLPBinaryClassifier) == methods(MLPClassifier) | own
     for name in ("fit", "partial_fit", "predict", "predict_proba", "predict_log_proba", "score"):
         assert list(inspect.signature(getattr(MLPBinaryClassifier, name)).parameters) == list(
             inspect.signature(getattr(MLPClassifier, name)).parameters
