@@ -73,6 +73,11 @@ class Session:
         self._layout = layout_of(network, sparse)
         self._parameters = aligned_zeros(self._layout.size, network.dtype)
         self._moments: list[np.ndarray] = []
+        # Derived from the weights; stale where these were set from outside.
+        self._copies = self._squares = np.empty(0)
+        self._stale = True
+        self._gradients = np.empty(0)
+        self._optimizer, self._alpha, self._batch_size = Optimizer(), 0.0, 1
         self._step = 0
         self._data: Data | None = None
         # In which the session trains, and takes the gradient over all rows.
