@@ -16,9 +16,9 @@ def subclass(base, **methods):
     return type("Own", (base,), methods)
 
 
-def trained(Class, **settings):
+def trained(Class, y=LABELS, **settings):
     settings = {"max_iter": 10, "learning_rate_init": 0.02, "random_state": 0, **settings}
-    return quietly(Class((8,), **settings).fit, X, LABELS)
+    return quietly(Class((8,), **settings).fit, X, y)
 
 
 def framed(self, X):
@@ -86,14 +86,15 @@ def test_other_logits_leave_the_rest_alone(name):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_other_labels_change_the_score_alone(base, early_stopping):
     def opposite(self, X):
-        return np.where(super(type(self), self).predict(X) == "no", "yes", "no")
+        return 1 - super(type(self), self).predict(X)
 
-    plain = trained(base, early_stopping=early_stopping)
-    own = trained(subclass(base, predict=opposite), early_stopping=early_stopping)
+    # Numbers: with text, early stopping fails in scikit-learn 1.7.
+    plain = trained(base, Y, early_stopping=early_stopping)
+    own = trained(subclass(base, predict=opposite), Y, early_stopping=early_stopping)
     assert_same_parameters(own, plain)
     assert own.validation_scores_ == plain.validation_scores_
     np.testing.assert_array_equal(own.predict_proba(X), plain.predict_proba(X))
-    assert own.score(X, LABELS) == pytest.approx(1 - plain.score(X, LABELS))
+    assert own.score(X, Y) == pytest.approx(1 - plain.score(X, Y))
 
 
 def test_methods_that_are_overridden_are_not_called_by_training():

@@ -163,6 +163,10 @@ ATTRIBUTES = {
 }
 
 
+#: Before, deepcopy of an array of StringDType ends the process (numpy/numpy#28609).
+COPIES_STRINGS = np.lib.NumpyVersion(np.__version__) >= "2.2.5"
+
+
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_attributes_of_the_user(name):
     """Whatever is kept on an estimator does not get in the way of saving it."""
@@ -172,7 +176,8 @@ def test_attributes_of_the_user(name):
         assert_the_same(by_pickle(model, protocol), model)
     if name != "very deep":  # for joblib itself and deepcopy
         assert_the_same(by_joblib(model), model)
-        assert_the_same(copy.deepcopy(model), model)
+        if COPIES_STRINGS or name != "strings of any length":
+            assert_the_same(copy.deepcopy(model), model)
     assert type(by_pickle(model).note) is type(model.note)
 
 
