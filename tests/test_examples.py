@@ -272,7 +272,7 @@ def test_class_imbalance():
 
 def test_sensitivity():
     output = run("sensitivity.py", "--features", 5, "--repeats", 3)
-    (accuracy,) = numbers_after("test rows", output)
+    (accuracy,) = numbers_after("test rows:", output)
     assert accuracy > 0.9
     rows = re.findall(r"^[a-z ]+ +(\d\.\d+) +[+−] +[+-]\d\.\d+ +\d+$", output, re.M)
     moves = list(map(float, rows))

@@ -206,7 +206,7 @@ def loss_of(X, y, activations):
     return loss
 
 
-def problem(hidden, n=150):
+def problem(hidden, n=40):
     rng = np.random.RandomState(3)
     widths = (5, *hidden, 1)
     coefs = [rng.randn(*shape) / np.sqrt(shape[0]) for shape in pairwise(widths)]
@@ -222,7 +222,7 @@ def test_gradients_of_networks(activation, hidden, kind):
     session = Session(Network(widths, activations, np.dtype(np.float64)), 1)
     session.set_parameters(coefs, intercepts)
     rows = as_rows(kind(X), np.float64)
-    session.prepare(rows, y, None, 150, alpha=0.0, optimizer=Optimizer())
+    session.prepare(rows, y, None, len(X), alpha=0.0, optimizer=Optimizer())
     value, gradients = session.loss_and_gradient()
     loss = loss_of(X, y, activations)
     assert value == pytest.approx(loss(coefs, intercepts), rel=1e-12)
@@ -242,7 +242,7 @@ def test_one_a_layer():
     widths, X, y, coefs, intercepts = problem(hidden)
     session = Session(Network(widths, tuple(MIXED), np.dtype(np.float64)), 1)
     session.set_parameters(coefs, intercepts)
-    session.prepare(as_rows(X, np.float64), y, None, 150, alpha=0.0, optimizer=Optimizer())
+    session.prepare(as_rows(X, np.float64), y, None, len(X), alpha=0.0, optimizer=Optimizer())
     _, gradients = session.loss_and_gradient()
     exact = finite_differences(loss_of(X, y, MIXED), coefs, intercepts)
     for ours, theirs in zip(gradients, exact, strict=True):
@@ -427,7 +427,8 @@ def test_what_pads_a_layer_stays_out_of_everything(hidden):
     session.set_parameters(coefs, intercepts)
     # Of the norm of all gradients, and of the L2 term, padding is a part.
     session.prepare(
-        as_rows(X, np.float64), y, None, 150, alpha=1e-3, optimizer=Optimizer("sgd", momentum=0.0),
+        as_rows(X, np.float64), y, None, len(X), alpha=1e-3,
+        optimizer=Optimizer("sgd", momentum=0.0),
         regularisation=Regularisation(max_grad_norm=1e9),
     )  # fmt: skip
 
@@ -447,7 +448,7 @@ def test_what_pads_a_layer_stays_out_of_everything(hidden):
 
     for _ in range(3):
         before = session.get_parameters()
-        value = session.train_epoch(np.arange(150), 1e-2)
+        value = session.train_epoch(np.arange(len(X)), 1e-2)
         after = session.get_parameters()
         expected, gradients = loss_and_gradients(*before)
         assert value == pytest.approx(expected, rel=1e-12)
