@@ -460,7 +460,9 @@ def test_what_lbfgs_cannot_do(name):
 
 
 def test_lbfgs_smooths_labels():
-    model = MLPBinaryClassifier((), solver="lbfgs", alpha=0, label_smoothing=0.5, tol=1e-8)
+    model = MLPBinaryClassifier(
+        (), solver="lbfgs", alpha=0, label_smoothing=0.5, tol=1e-8, random_state=0
+    )
     model.fit(np.zeros((10, 1)), np.arange(10) < 3)
     # 3 of 10 ones count ¾, 7 zeros ¼.
     expected = (3 * 0.75 + 7 * 0.25) / 10
