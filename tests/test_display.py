@@ -122,3 +122,13 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 def test_the_import_does_not_bring_matplotlib():
     code = "import sys, fastmlp; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_curve_that_a_warm_start_has_begun_ends_with_the_others():
+    model = fitted(max_iter=4, warm_start=True, random_state=0)
+    quietly(model.set_params(early_stopping=True, max_iter=3, scoring="loss").fit, X, Y)
+    display = TrainingCurveDisplay.from_estimator(model)
+    assert_line(display.lines_["loss"], model.loss_curve_)
+    epochs = display.lines_["validation_loss"].get_xdata()
+    np.testing.assert_array_equal(epochs, [5, 6, 7])
+    assert set(display.lines_["best_epoch"].get_xdata()) == {5 + model.best_epoch_}

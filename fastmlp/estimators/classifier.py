@@ -227,8 +227,9 @@ class MLPBinaryClassifier(
         """Train for one epoch, from where the last call left the weights and the optimizer.
 
         A change of `learning_rate`, `learning_rate_init` or `power_t` between calls starts the
-        schedule anew, one of `solver` the optimizer. Other parameters hold from the next call on,
-        but for `hidden_layer_sizes`, a change of which is an error.
+        schedule anew, but for one function in place of another, which goes on at the same share of
+        training; one of `solver` starts the optimizer anew. Other parameters hold from the next
+        call on, but for `hidden_layer_sizes`, a change of which is an error.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ from fastmlp.estimators.callbacks import Told, has_callbacks, tell, with_callbac
 from fastmlp.estimators.divergence import why_diverged
 from fastmlp.estimators.given import Given, Problem, network_attributes
 from fastmlp.estimators.settings import Settings
-from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, warn_of_batch_size
+from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, Solver, warn_of_batch_size
 from fastmlp.estimators.starts import Trained
 from fastmlp.estimators.validation import check_arguments, validation_of
 from fastmlp.network.session import Session
@@ -112,7 +112,7 @@ def _train(
     problem = Problem(estimator, draft, given, checked, data, by_class)
     sessions = [first]
     try:
-        solver: ByEpochs | ByLBFGS
+        solver: Solver
         if settings.by_epochs:
             order, validation = validation_of(problem, settings, generators[0])
             warn_of_batch_size(settings, len(order))
@@ -222,7 +222,7 @@ def _side_by_side(estimator: Any, settings: Settings, n_starts: int) -> tuple[in
 
 
 def _train_start(
-    solver: ByEpochs | ByLBFGS,
+    solver: Solver,
     session: Session,
     rng: np.random.RandomState,
     told: Told | None,

@@ -78,7 +78,8 @@ class Leaves:
         """
         from fastmlp.export.sklearn import from_sklearn
 
-        return from_sklearn(cls, classifier)
+        model: Self = from_sklearn(cls, classifier)
+        return model
 
     def to_onnx(self) -> Any:
         """Make an ONNX graph of the fitted model; it needs ``pip install "fastmlp[onnx]"``.

@@ -32,8 +32,8 @@ Attributes = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ByLBFGS:
-    """Trains networks by L-BFGS.
+class Solver:
+    """What every solver knows of its task.
 
     Attributes
     ----------
@@ -50,17 +50,42 @@ class ByLBFGS:
     earlier: Mapping[str, Any]
 
     def train(self, session: Session, rng: np.random.RandomState, told: Told | None) -> Trained:
-        """Train the network of a session, which holds the weights to start from."""
-        data, settings = self.problem.data, self.settings
+        """Train the network of a session, which holds the weights to start from.
+
+        Parameters
+        ----------
+        session : Session
+            Of this network.
+        rng : RandomState
+            Where random numbers are drawn from, by a solver that needs any.
+        told : Told or None
+            Who is told of epochs or iterations.
+        """
+        raise NotImplementedError
+
+    def _prepare(
+        self, session: Session, n_rows: int, optimizer: Optimizer, regularisation: Regularisation
+    ) -> None:
+        """Have a session ready to train, in minibatches of so many rows."""
+        data = self.problem.data
         session.prepare(
             data.rows,
             data.targets,
             data.sample_weight,
-            data.rows.n_samples,
-            alpha=settings.alpha,
-            optimizer=Optimizer(),
-            regularisation=settings.regularisation,
+            n_rows,
+            alpha=self.settings.alpha,
+            optimizer=optimizer,
+            regularisation=regularisation,
         )
+
+
+class ByLBFGS(Solver):
+    """Trains networks by L-BFGS."""
+
+    def train(self, session: Session, rng: np.random.RandomState, told: Told | None) -> Trained:
+        """Train the network of a session; see `Solver.train`."""
+        settings, n_samples = self.settings, self.problem.data.rows.n_samples
+        self._prepare(session, n_samples, Optimizer(), settings.regularisation)
         result = fit_lbfgs(
             session,
             max_iter=settings.max_iter,
@@ -73,17 +98,11 @@ class ByLBFGS:
 
 
 @dataclass(frozen=True)
-class ByEpochs:
+class ByEpochs(Solver):
     """Trains networks by epochs of minibatches.
 
     Attributes
     ----------
-    problem : Problem
-        What to train on.
-    settings : Settings
-        The parameters.
-    earlier : mapping
-        The attributes to go on from.
     order : ndarray of int64
         Rows to train on.
     validation : Validation or None
@@ -92,36 +111,15 @@ class ByEpochs:
         Whether this is partial_fit: one epoch, from where the last call left the optimizer.
     """
 
-    problem: Problem
-    settings: Settings
-    earlier: Mapping[str, Any]
     order: NDArray[np.int64]
     validation: Validation | None
     one_epoch: bool
 
     def train(self, session: Session, rng: np.random.RandomState, told: Told | None) -> Trained:
-        """Train the network of a session, which holds the weights to start from.
-
-        Parameters
-        ----------
-        session : Session
-            Of this network.
-        rng : RandomState
-            Where the orders of the rows are drawn from.
-        told : Told or None
-            Who is told of the epochs.
-        """
-        data, settings = self.problem.data, self.settings
-        batch_size = settings.minibatch_rows(len(self.order))
-        session.prepare(
-            data.rows,
-            data.targets,
-            data.sample_weight,
-            batch_size,
-            alpha=settings.alpha,
-            optimizer=settings.optimizer,
-            regularisation=_seeded(settings.regularisation, rng),
-        )
+        """Train the network of a session; see `Solver.train`."""
+        settings, batch_size = self.settings, self.settings.minibatch_rows(len(self.order))
+        regularisation = _seeded(settings.regularisation, rng)
+        self._prepare(session, batch_size, settings.optimizer, regularisation)
         epochs = 1 if self.one_epoch else settings.max_iter
         watchers: list[Watcher] = [Lines(epochs)] if settings.verbose else []
         if told is not None:

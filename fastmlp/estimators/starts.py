@@ -114,7 +114,7 @@ def _end(pool: ThreadPoolExecutor, sessions: Sequence[Session]) -> None:
 def best_of(trained: Sequence[Trained]) -> Trained:
     """Find the start with the best score, or the lowest loss; the first of equals.
 
-    An interrupted training has the better of two starts as one that has not ended.
+    Where an interrupt has ended any of them, its result says so.
     """
     scored = bool(trained[0].result.validation_scores)
     reached = np.array([each.reached for each in trained])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from fastmlp.export.fitted import fitted
+from fastmlp.kernels.activations import CUBIC, LEAK, SELU_ALPHA, SELU_SCALE
 from fastmlp.version import __version__
 
 Array = NDArray[Any]
@@ -101,7 +102,7 @@ class Graph:
 
 
 def _leaky_relu(g: Graph, z: str) -> str:
-    return g.node("Max", z, g.node("Mul", z, 0.01))
+    return g.node("Max", z, g.node("Mul", z, LEAK))
 
 
 def _elu(g: Graph, z: str) -> str:
@@ -111,10 +112,9 @@ def _elu(g: Graph, z: str) -> str:
 
 
 def _selu(g: Graph, z: str) -> str:
-    scale, alpha = 1.0507009873554805, 1.6732632423543772
     below = g.node("Sub", g.node("Exp", g.node("Min", z, 0.0)), 1.0)
-    above = g.node("Mul", g.node("Relu", z), scale)
-    return g.node("Add", above, g.node("Mul", below, scale * alpha))
+    above = g.node("Mul", g.node("Relu", z), SELU_SCALE)
+    return g.node("Add", above, g.node("Mul", below, SELU_SCALE * SELU_ALPHA))
 
 
 def _softplus(g: Graph, z: str) -> str:
@@ -143,7 +143,7 @@ def _silu(g: Graph, z: str) -> str:
 def _gelu_tanh(g: Graph, z: str) -> str:
     """½ z (1 + tanh(√(2/π) (z + 0.044715 z³)))."""
     cube = g.node("Mul", g.node("Mul", z, z), z)
-    inner = g.node("Add", z, g.node("Mul", cube, 0.044715))
+    inner = g.node("Add", z, g.node("Mul", cube, CUBIC))
     return _times_half_of_one_plus(
         g, z, g.node("Tanh", g.node("Mul", inner, math.sqrt(2 / math.pi)))
     )

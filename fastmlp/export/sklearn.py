@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from fastmlp.export.fitted import Fitted, fitted
 from fastmlp.training.weights import check_parameters
 
 Array = NDArray[Any]
-Estimator = TypeVar("Estimator")
 
 #: What MLPClassifier has for hidden layers, one for all of them.
 _ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
@@ -65,7 +64,7 @@ def to_sklearn(estimator: Any) -> MLPClassifier:
     return classifier
 
 
-def from_sklearn(cls: type[Estimator], classifier: Any) -> Estimator:
+def from_sklearn(cls: type[Any], classifier: Any) -> Any:
     """Make an estimator of an MLPClassifier; see `MLPBinaryClassifier.from_sklearn`."""
     if not isinstance(classifier, MLPClassifier):
         raise TypeError(
@@ -81,7 +80,7 @@ def from_sklearn(cls: type[Estimator], classifier: Any) -> Estimator:
     given = classifier.coefs_, classifier.intercepts_
     weights = check_parameters(*given, classifier.n_features_in_)
     estimator = cls()
-    mine = estimator.get_params(deep=False)  # type: ignore[attr-defined]
+    mine = estimator.get_params(deep=False)
     for name, value in _common_parameters(classifier).items():
         if name in mine:
             setattr(estimator, name, value)

@@ -29,7 +29,7 @@ class TrainingCurveDisplay:
     validation_score : sequence of float, default=None
         The score on the validation rows after each epoch.
     best_epoch : int, default=None
-        Index of the epoch whose weights the model has.
+        The epoch whose weights the model has, as an index into the validation curves.
     learning_rate : sequence of float, default=None
         The learning rate of each epoch.
     score_name : str, default="score"
@@ -199,9 +199,9 @@ class TrainingCurveDisplay:
             self.score_ax_.set_ylabel(self.score_name, color=_SCORE)
             self.score_ax_.tick_params(axis="y", labelcolor=_SCORE)
         if self.best_epoch is not None:
+            best = self._first_epoch("validation_loss") + self.best_epoch
             self.lines_["best_epoch"] = self.ax_.axvline(
-                self.best_epoch + 1, color=_RATE, linewidth=1, linestyle=":",
-                label=f"best epoch: {self.best_epoch + 1}",
+                best, color=_RATE, linewidth=1, linestyle=":", label=f"best epoch: {best}"
             )  # fmt: skip
         lowest = self.ax_
         if self.rate_ax_ is not None:
@@ -219,17 +219,25 @@ class TrainingCurveDisplay:
     def _has(self, curve: str) -> bool:
         return getattr(self, curve) is not None and len(getattr(self, curve)) > 0
 
+    def _first_epoch(self, curve: str) -> int:
+        """Say where a curve begins, with epochs counted from 1: all end with the newest epoch.
+
+        One is shorter than the training loss where warm starts have begun it later.
+        """
+        length = len(getattr(self, curve)) if self._has(curve) else len(self.loss)
+        return 1 + len(self.loss) - length
+
     def _rate_changes(self) -> bool:
         return self._has("learning_rate") and bool(np.ptp(np.asarray(self.learning_rate)) > 0)
 
     def _draw(self, curve: str, ax: Any, **options: Any) -> None:
-        """Draw a curve over the epochs, which are counted from 1; a single one as a dot."""
+        """Draw a curve over the epochs; a single one as a dot."""
         if not self._has(curve):
             return
         values = np.asarray(getattr(self, curve), np.float64)
         if len(values) == 1:
             options["marker"] = "o"
-        epochs = np.arange(1, len(values) + 1)
+        epochs = self._first_epoch(curve) + np.arange(len(values))
         (self.lines_[curve],) = ax.plot(epochs, values, **{**options, **self._options})
 
     def _frame(self, despine: bool) -> None:

@@ -24,8 +24,11 @@ LEAK = 0.01
 #: α and λ of selu, which make a mean of 0 and a variance of 1 stay so.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
-#: The cubic term of gelu_tanh; and beyond this, no g′ changes any more.
-_CUBIC, _FAR = 0.044715, 40.0
+#: The cubic term of gelu_tanh.
+CUBIC = 0.044715
+
+#: Beyond it, no g′ changes any more.
+_FAR = 40.0
 
 
 def logistic_derivative(delta, a):
@@ -116,9 +119,9 @@ def gelu_tanh(z, delta):
     """z σ(2u) with u = √(2/π) (z + 0.044715 z³), and its derivative; as gelu, by its section 2."""
     near = z.at_most(_FAR).at_least(-_FAR)
     square = near * near
-    u = near * (square.times_plus(_CUBIC, 1.0) * math.sqrt(2.0 / math.pi))
+    u = near * (square.times_plus(CUBIC, 1.0) * math.sqrt(2.0 / math.pi))
     s, rest = functions.sigmoid_and_complement(u + u)
-    slope = square.times_plus(3.0 * _CUBIC, 1.0) * (2.0 * math.sqrt(2.0 / math.pi))
+    slope = square.times_plus(3.0 * CUBIC, 1.0) * (2.0 * math.sqrt(2.0 / math.pi))
     return z * s, (near * s * rest).times_plus(slope, s)
 
 

@@ -16,7 +16,6 @@ from fastmlp.kernels.epoch import epoch_at, row_number
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.elementwise import elementwise
 from fastmlp.kernels.simd.philox import drop_row
-from fastmlp.kernels.simd.vector import Vector
 from fastmlp.kernels.views import matrix, part
 from fastmlp.runtime.records import number
 
@@ -45,13 +44,12 @@ def dropout_record(kind):
 
 def one_formula(target):
     """target ← 1."""
-    return Vector.constant(target.builder, 1.0, target.real)
+    return target._of(1.0)
 
 
 def gate_formula(target, a):
     """target ← 1 where a ≠ 0, else 0: relu′."""
-    zero, one = (Vector.constant(target.builder, x, target.real) for x in (0.0, 1.0))
-    return zero.where(a.compare("==", 0.0), one)
+    return target.zeros().where(a.compare("==", 0.0), target._of(1.0))
 
 
 _ones = elementwise(one_formula, views=1, scalars=0, writes=(0,))

@@ -18,9 +18,7 @@ from fastmlp.network.buffers import Activations, column
 from fastmlp.network.layout import Layout, Place, padded
 from fastmlp.network.plan import GRADIENT_ROWS, limits
 from fastmlp.network.program import Program, Record, Ref, Segment, Step, Writer
-from fastmlp.network.regularisation import Regularisation
-
-_NONE = Regularisation()
+from fastmlp.network.regularisation import NONE, Regularisation
 
 
 class NetworkRecords:
@@ -43,7 +41,7 @@ class NetworkRecords:
         layout: Layout,
         source: np.dtype[Any] | None,
         rows: Activations,
-        regularisation: Regularisation = _NONE,
+        regularisation: Regularisation = NONE,
     ) -> None:
         self.regularisation = regularisation
         self.layout, self.network = layout, layout.network

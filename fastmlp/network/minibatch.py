@@ -22,10 +22,9 @@ from fastmlp.network.layers import NetworkRecords
 from fastmlp.network.layout import Layout
 from fastmlp.network.plan import GRADIENT_ROWS, MATRIX, Plan, weight_units
 from fastmlp.network.program import Program, Record, Ref, Segment, Step
-from fastmlp.network.regularisation import Regularisation
+from fastmlp.network.regularisation import NONE, Regularisation
 
 _ITEMSIZE = 8  # of squares of norms
-_NONE = Regularisation()
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Update:
     piece: Piece | None
     alpha: float = 0.0
     constants: tuple[float, ...] = (0.0,) * len(updates.CONSTANTS)
-    regularisation: Regularisation = _NONE
+    regularisation: Regularisation = NONE
 
     @property
     def clips(self) -> bool:

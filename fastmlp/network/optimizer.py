@@ -9,9 +9,7 @@ import numpy as np
 
 from fastmlp.kernels import updates
 from fastmlp.network.minibatch import Update
-from fastmlp.network.regularisation import Regularisation
-
-_NONE = Regularisation()
+from fastmlp.network.regularisation import NONE, Regularisation
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Optimizer:
         self,
         dtype: np.dtype[Any],
         alpha: float,
-        regularisation: Regularisation = _NONE,
+        regularisation: Regularisation = NONE,
     ) -> Update:
         """The update of parameters of this dtype, with L2 strength alpha."""
         if self.solver == "adam":

@@ -72,3 +72,7 @@ class Regularisation:
             corrections = -np.expm1(updates * np.log(self.ema_decay)) if self.ema_decay > 0 else 1.0
             numbers["shares"] = np.full(len(updates), 1.0 - self.ema_decay) / corrections
         return numbers
+
+
+#: What is done unless it is asked for: nothing.
+NONE = Regularisation()

@@ -27,15 +27,12 @@ from fastmlp.network.minibatches import (
 from fastmlp.network.numbers import Numbers, State
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.prediction import predict
-from fastmlp.network.regularisation import Regularisation
+from fastmlp.network.regularisation import NONE, Regularisation
 from fastmlp.network.sensitivity import input_gradient
 from fastmlp.runtime.call import Call
 from fastmlp.runtime.team import available_threads
 
 __all__ = ["Optimizer", "Session", "State"]
-
-
-_NONE = Regularisation()
 
 
 class Session:
@@ -58,7 +55,7 @@ class Session:
         self._most_threads = available_threads(n_threads)
         self._numbers = Numbers(network, sparse)
         self._optimizer, self._alpha, self._batch_size = Optimizer(), 0.0, 1
-        self.regularisation = _NONE
+        self.regularisation = NONE
         self._step = 0
         self._data: Data | None = None
         # In which the session trains, and takes the gradient over all rows.
@@ -124,7 +121,7 @@ class Session:
         *,
         alpha: float,
         optimizer: Optimizer,
-        regularisation: Regularisation = _NONE,
+        regularisation: Regularisation = NONE,
     ) -> None:
         """Begin a training: moments are 0, and so is the number of updates.
 
@@ -240,12 +237,14 @@ class Session:
         # Before the first update there is no rate: such minibatches are left out.
         updates = np.maximum(self._step + batches.updates, 1)
         rates = self._optimizer.rates(learning_rate, updates)
-        losses = np.zeros((len(batches.sizes), 2))
+        losses, scales = np.zeros((len(batches.sizes), 2)), batches.scales
+        if self.regularisation.max_grad_norm is not None:
+            scales = scales.copy()  # clipping writes to them, and the batches keep theirs
         self._training.begin_epoch(
             order,
             seed=self.regularisation.seed,
             rates=rates,
-            scales=batches.scales.copy(),  # clipping writes to it
+            scales=scales,
             losses=losses,
             **self.regularisation.by_batch(updates, learning_rate),
         )

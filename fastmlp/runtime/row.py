@@ -208,7 +208,7 @@ def _run(typingctx: Any, function: Any, scratch: Any) -> Any:
     return function.real(function, scratch), codegen
 
 
-def _probability(function, row):  # type: ignore[no-untyped-def]
+def _probability(function: Any, row: Any) -> Any:
     """What a call compiles to."""
     memory = function._memory
     if len(row) != memory[_N_FEATURES]:
