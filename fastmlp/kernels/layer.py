@@ -9,7 +9,8 @@ of the notes' W. So each formula stands transposed, and N8 with l − 1 where th
 
 Gradients are sums over rows. δ⁽ᴸ⁾ holds the weights of the rows (see `loss`), and 1 / Σ weights
 comes with the update (see `updates`). The last layer has one output; its matrix is stored as one
-row.
+row. Members that share all other layers have an output each, and take turns: of n members, row r is
+that of member r mod n, and the matrix is stored as n rows.
 """
 
 from functools import lru_cache
@@ -36,7 +37,7 @@ from fastmlp.kernels.simd.reductions import (
 )
 from fastmlp.kernels.simd.tile import TIMES
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.kernels.views import column, matrix, part, whole
+from fastmlp.kernels.views import column, every, matrix, part, whole
 from fastmlp.runtime.jit import kernel
 from fastmlp.runtime.records import listed, numbers
 
@@ -62,6 +63,7 @@ def layer_record(kind):
     gate, ending : what δ⁽ˡ⁻¹⁾ is multiplied by, and how: see `simd.tile`
     squares : ‖row‖² of the weights, and whether they are wanted
     adds : whether gradients add to what is there, from the second minibatch on
+    members : of the last layer, how many outputs take turns
     epoch : address of the `EPOCH`
     """
     of_rows = numbers(kind)
@@ -92,6 +94,7 @@ def layer_record(kind):
             ("squares", numbers("float64")),
             ("with_squares", np.int64),
             ("adds", np.int64),
+            ("members", np.int64),
             ("epoch", np.int64),
         ]
     )
@@ -113,9 +116,12 @@ def forward(layer, at, first, rows, batch):
 
 @piece()
 def output(layer, at, first, rows, batch):
-    """z⁽ᴸ⁾ = a⁽ᴸ⁻¹⁾ w + b (N1)."""
+    """z⁽ᴸ⁾ = a⁽ᴸ⁻¹⁾ w + b (N1), of each member with its own w and b."""
     z, a_in = column(layer.logits, at, first, rows), part(layer.a_in, at, 0, rows)
-    row_dots(z, a_in, whole(layer.W), layer.n_in, whole(layer.b)[0, 0, 0])
+    b, n = whole(layer.b), layer.members
+    for m in range(n):
+        own, shift = part(layer.W, 0, m, 1), b[m // PANEL, 0, m % PANEL]
+        row_dots(every(z, m, n), every(a_in, m, n), own, layer.n_in, shift)
 
 
 @piece(PRODUCT)
@@ -139,8 +145,12 @@ def backward(layer, at, first, rows, batch):
 def backward_from_output(layer, at, first, rows, batch):
     """δ⁽ᴸ⁻¹⁾ = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾), as `backward`, from one output: an outer product (N8)."""
     delta, delta_in = listed(layer.output_delta, first, rows), part(layer.delta_in, at, 0, rows)
-    gate = part(layer.gate, at, 0, rows)
-    outer_product(delta_in, delta, whole(layer.W), gate, layer.ending)
+    gate, n = part(layer.gate, at, 0, rows), layer.members
+    for m in range(n):
+        outer_product(
+            every(delta_in, m, n), every(delta, m, n), part(layer.W, 0, m, 1), every(gate, m, n),
+            layer.ending,
+        )  # fmt: skip
 
 
 @lru_cache
@@ -223,19 +233,21 @@ def _output_gradient(layer, at, where, block_rows, anew):
     where : block, first row of the minibatch, rows; block_rows : rows of a block
     """
     block, first, rows = where
-    dW, db = part(layer.dW, at, 0, 1), part(layer.db, at, 0, 1)
+    n, db = layer.members, part(layer.db, at, 0, 1)
     delta = listed(layer.output_delta, first, rows)
-    total = 0.0 if anew else np.float64(db[0, 0, 0])
-    for r in range(rows):
-        total += delta[r]
-    db[0, 0, 0] = total
-    start = whole(layer.zeros) if anew else dW
-    weighted_row_sum(
-        dW, delta, part(layer.a_in, block, 0, block_rows), start, layer.a_in.block, rows
-    )
-    # Padding of activations need not be 0 (σ(0) = ½), and that of weights is.
-    for k in range(layer.n_in, dW.shape[0] * PANEL):
-        dW[k // PANEL, 0, k % PANEL] = 0
+    a_in = part(layer.a_in, block, 0, block_rows)
+    for m in range(n):
+        dW = part(layer.dW, at, m, 1)
+        of_member = every(delta, m, n)
+        total = 0.0 if anew else np.float64(db[m // PANEL, 0, m % PANEL])
+        for r in range(of_member.shape[0]):
+            total += of_member[r]
+        db[m // PANEL, 0, m % PANEL] = total
+        start = whole(layer.zeros) if anew else dW
+        weighted_row_sum(dW, of_member, every(a_in, m, n), start, layer.a_in.block, rows // n)
+        # Padding of activations need not be 0 (σ(0) = ½), and that of weights is.
+        for k in range(layer.n_in, dW.shape[0] * PANEL):
+            dW[k // PANEL, 0, k % PANEL] = 0
 
 
 @piece()

@@ -54,6 +54,7 @@ def loss_record(kind):
     low, high : what targets count as: 0 and 1, or nearer to ½ with label smoothing
     least, most : where the loss of a row ends
     squares, n_squares : ‖row‖² of all weights, and how many there are
+    members : rows of the minibatch that a row of X is, of which a prediction is the mean
     epoch : address of the `EPOCH`
     """
     of_rows = ("target", "weight", "delta", "loss", "result")
@@ -69,6 +70,7 @@ def loss_record(kind):
             ("most", np.float64),
             ("squares", numbers("float64")),
             ("n_squares", np.int64),
+            ("members", np.int64),
             ("epoch", np.int64),
         ]
     )
@@ -131,3 +133,22 @@ def write_probabilities(record, at, first, rows, batch):
     _probabilities((z, complement), ())  # z holds ŷ from here on
     start = batch * epoch_at(record.epoch).batch_size + first
     interleave(complement, z, listed(record.result, 2 * start, 2 * rows))
+
+
+@piece()
+def write_mean_probabilities(record, at, first, rows, batch):
+    """Σ (1 − ŷ) / n and Σ ŷ / n of the n members of each row of X, into the result."""
+    z, complement = (
+        column(record.logits, at, first, rows),
+        column(record.complement, at, first, rows),
+    )
+    _probabilities((z, complement), ())  # z holds ŷ from here on
+    n = record.members
+    start = (batch * epoch_at(record.epoch).batch_size + first) // n
+    result = listed(record.result, 2 * start, 2 * (rows // n))
+    for i in range(rows // n):
+        negative = positive = 0.0
+        for m in range(n):
+            negative += np.float64(complement[i * n + m])
+            positive += np.float64(z[i * n + m])
+        result[2 * i], result[2 * i + 1] = negative / n, positive / n

@@ -13,7 +13,9 @@ Views are typed arrays made from an address: they own nothing, and the caller an
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 from fastmlp.runtime.records import I64, field, kind_of, view
 
@@ -89,3 +91,34 @@ def whole(typingctx, record):
         return view(context, builder, kind, address, [panels, rows, columns], [panel, row, I64(1)])
 
     return kind(record), codegen
+
+
+@intrinsic
+def every(typingctx, a, first, step):
+    """Every step-th row of a view from `first` on: the rows, or numbers, of one member.
+
+    a : (panels, rows, columns) or (rows,), with step as a divisor of its rows
+    """
+    kind = types.Array(a.dtype, a.ndim, "A")
+    axis = 1 if a.ndim == 3 else 0
+
+    def codegen(context, builder, signature, args):
+        source = make_array(a)(context, builder, args[0])
+        shape = cgutils.unpack_tuple(builder, source.shape, a.ndim)
+        strides = cgutils.unpack_tuple(builder, source.strides, a.ndim)
+        start = builder.mul(args[1], strides[axis])
+        shape[axis] = builder.sdiv(shape[axis], args[2])
+        strides[axis] = builder.mul(strides[axis], args[2])
+        address = builder.add(builder.ptrtoint(source.data, I64), start)
+        result = make_array(kind)(context, builder)
+        populate_array(
+            result,
+            data=builder.inttoptr(address, source.data.type),
+            shape=cgutils.pack_array(builder, shape),
+            strides=cgutils.pack_array(builder, strides),
+            itemsize=source.itemsize,
+            meminfo=None,
+        )
+        return result._getvalue()
+
+    return kind(a, types.int64, types.int64), codegen

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.network.layout import Layout, Place, padded
+from fastmlp.network.layout import Layout, Place, aligned_zeros, in_rows, padded
 from fastmlp.network.plan import GRADIENT_ROWS
 from fastmlp.network.program import Ref
 
@@ -26,12 +26,45 @@ class Buffers:
     rooms: int
     blocks: int  # gradients of all blocks of rows
     rows: int  # of each array of the output layer
+    table: dict[str, int]  # of an encoding
+
+
+class Table:
+    """What an encoder makes of blocks of rows of a table: e, and the cells it comes from.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of a network with an encoder.
+    block_rows, n_blocks : int
+        Rows of a block, each of which goes through all members, and how many blocks there are.
+    """
+
+    def __init__(self, layout: Layout, block_rows: int, n_blocks: int) -> None:
+        encoder = layout.network.encoder
+        self.block_rows = block_rows // layout.network.members
+        columns = 0 if encoder is None else padded(encoder.n_out)
+        panel = self.block_rows * PANEL
+        place = Place(0, columns // PANEL, self.block_rows, panel, PANEL, 0)
+        size = self.block_rows * columns
+        #: Fields of the record of e.
+        self.embedded = place.fields("embedded", layout.network.dtype, block=size)
+        cells = 0 if encoder is None else n_blocks * self.block_rows * len(encoder.rows)
+        names = ("cell_knots", "cell_shares", "cell_values")
+        #: Sizes of the buffers.
+        self.sizes = {"embedded": n_blocks * size, **dict.fromkeys(names, cells)}
+
+    @staticmethod
+    def buffers(sizes: dict[str, int], dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
+        """Buffers of these sizes."""
+        kinds = {"cell_knots": np.dtype(np.int64)}
+        return {name: aligned_zeros(n, kinds.get(name, dtype)) for name, n in sizes.items()}
 
 
 class Activations:
     """Activations a⁽⁰⁾ … a⁽ᴸ⁻¹⁾ of blocks of rows, and deltas of the same shapes.
 
-    with_input : whether there is room for δ⁽⁰⁾ too, where X is sparse
+    with_input : whether there is room for δ⁽⁰⁾ too, where X is sparse, or an encoder follows
     """
 
     def __init__(
@@ -68,10 +101,9 @@ def column(buffer: str, dtype: np.dtype[Any], **more: int) -> dict[str, Any]:
     return {dtype.name: Ref(buffer), **one, **more}
 
 
-def _row_in_room(start: int, columns: int, size: int, room: str, dtype: Any) -> dict[str, Any]:
-    """Fields of the record of a row in each room."""
-    row = padded(columns)
-    return Place(start, row // PANEL, 1, PANEL, row, row).fields(room, dtype, block=size)
+def _rows_in_room(start: int, shape: tuple[int, int], size: int, dtype: Any) -> dict[str, Any]:
+    """Fields of the record of some rows in each room."""
+    return in_rows(start, *shape).fields("rooms", dtype, block=size, advance=padded(shape[1]))
 
 
 def contiguous(matrix: dict[str, Any]) -> dict[str, Any]:
@@ -97,12 +129,15 @@ class Rooms:
                     self.size += size
 
     def _key(self, layer: int, bias: bool) -> tuple[Any, int]:
-        n_in, n_out = self._layout.network.shapes()[layer]
-        last = layer == self._layout.network.n_layers - 1
-        if bias or last:
-            columns = n_out if bias else n_in
+        network = self._layout.network
+        n_in, n_out = network.shapes()[layer]
+        last = layer == network.n_layers - 1
+        if last:
             # The two gradients of the last layer are there at once, and may be as wide.
-            return ("row", columns, bias and last), padded(columns)
+            rows, columns = (1, network.members) if bias else (network.members, n_in)
+            return ("rows", (rows, columns), bias), rows * padded(columns)
+        if bias:
+            return ("rows", (1, n_out), False), padded(n_out)
         in_rows = self._layout.sparse and layer == 0
         return (in_rows, n_out), GRADIENT_ROWS * padded(n_out)
 
@@ -110,8 +145,8 @@ class Rooms:
         """Fields of the record of ∂W⁽ˡ⁾ or ∂b⁽ˡ⁾ in a unit's room."""
         key, _ = self._key(layer, bias)
         start = self._starts[key]
-        if key[0] == "row":
-            return _row_in_room(start, key[1], self.size, "rooms", self._dtype)
+        if key[0] == "rows":
+            return _rows_in_room(start, key[1], self.size, self._dtype)
         columns = padded(key[1])
         panel, row = (PANEL, columns) if key[0] else (GRADIENT_ROWS * PANEL, PANEL)
         place = Place(start, columns // PANEL, GRADIENT_ROWS, panel, row, 0)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import dropout, loss, sparse
+from fastmlp.kernels import dropout, encode, loss, sparse
 from fastmlp.kernels import layer as dense
 from fastmlp.kernels.epoch import EPOCH
 from fastmlp.kernels.own_activation import kernels_of
 from fastmlp.kernels.simd.tile import GATED, PLAIN, TIMES
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.kernels.take_rows import rows_record, take_rows
-from fastmlp.network.buffers import Activations, column
+from fastmlp.network.buffers import Activations, Table, column
 from fastmlp.network.layout import Layout, Place, padded
 from fastmlp.network.plan import GRADIENT_ROWS, limits
 from fastmlp.network.program import Program, Record, Ref, Segment, Step, Writer
@@ -34,6 +34,8 @@ class NetworkRecords:
         Where activations and deltas lie.
     regularisation : Regularisation, optional
         Of training; a prediction has none.
+    table : Table, optional
+        What an encoder works in, if the network has one.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class NetworkRecords:
         source: np.dtype[Any] | None,
         rows: Activations,
         regularisation: Regularisation = NONE,
+        table: Table | None = None,
     ) -> None:
-        self.regularisation = regularisation
+        self.regularisation, self.table = regularisation, table
         self.layout, self.network = layout, layout.network
         self.dtype, self.last = layout.network.dtype, layout.network.n_layers - 1
         self.rows = rows
@@ -79,6 +82,7 @@ class NetworkRecords:
             "W": self.weights(layer),
             "b": self.bias(layer),
             "logits": logits,
+            "members": self.network.members,
             "floor": self.activation(layer).floor if hidden else -np.inf,
             "epoch": self.epoch_ref,
         }
@@ -126,18 +130,7 @@ class NetworkRecords:
 
     def forward_steps(self, records: list[Record]) -> list[Step]:
         """X to logits."""
-        steps = []
-        if self.source is not None:
-            x = {self.source.name: Ref("x"), "row": Ref("x_row"), "column": Ref("x_column")}
-            fields = {
-                "x": x,
-                "n_features": self.network.widths[0],
-                "a": self.rows.matrix("activations", 0),
-                "epoch": self.epoch_ref,
-            }
-            kinds = self.source.name, self.dtype.name
-            steps.append(Step(take_rows, Record(rows_record(*kinds), fields)))
-            steps += self.drop_steps(0)
+        steps = self._input_steps() + self.drop_steps(0)
         for layer, record in enumerate(records):
             is_sparse = self.layout.sparse and layer == 0
             if layer == self.last:
@@ -151,6 +144,57 @@ class NetworkRecords:
                 steps += self.derivative_steps(layer, record)
                 steps += self.drop_steps(layer + 1)
         return steps
+
+    def _input_steps(self) -> list[Step]:
+        """X to a⁽⁰⁾; of a sparse X there is none."""
+        if self.source is None:
+            return []
+        if self.network.encoder is not None:
+            return [Step(encode.encode, self.encoding)]
+        fields = {
+            "x": self._x(),
+            "n_features": self.network.widths[0],
+            "a": self.rows.matrix("activations", 0),
+            "epoch": self.epoch_ref,
+        }
+        kinds = self.source.name, self.dtype.name
+        return [Step(take_rows, Record(rows_record(*kinds), fields))]
+
+    def _x(self) -> dict[str, Any]:
+        """Fields of the record of a dense X."""
+        assert self.source is not None
+        return {self.source.name: Ref("x"), "row": Ref("x_row"), "column": Ref("x_column")}
+
+    @cached_property
+    def encoding(self) -> Record:
+        """The record of an encoder."""
+        encoder, table, kind = self.network.encoder, self.table, self.dtype.name
+        assert encoder is not None and table is not None and self.source is not None
+        at = self.last + 1
+        fields = {
+            "x": self._x(),
+            "members": encoder.members,
+            "width": encoder.width,
+            "n_embedded": len(encoder.rows),
+            "n_plain": encoder.n_plain,
+            "columns": Ref("columns"),
+            "places": Ref("places"),
+            "edges": {"float64": Ref("edges")},
+            "level_rows": {"int64": Ref("level_rows")},
+            "linear": self.bias(at),
+            "table": self.weights(at),
+            "d_linear": self.bias(at, "gradients"),
+            "d_table": self.weights(at, "gradients"),
+            "knots": {kind: Ref("knots")},
+            "a": self.rows.matrix("activations", 0),
+            "delta": self.rows.matrix("deltas", 0),
+            "embedded": table.embedded,
+            "cell_knots": {"int64": Ref("cell_knots")},
+            **{name: {kind: Ref(name)} for name in ("cell_shares", "cell_values")},
+            "block_rows": table.block_rows,
+            "epoch": self.epoch_ref,
+        }
+        return Record(encode.encode_record(self.source.name, kind), fields)
 
     def derivative_steps(self, layer: int, record: Record) -> list[Step]:
         """g′ of a hidden layer to where δ will be, unless it waits there already."""
@@ -208,15 +252,16 @@ class NetworkRecords:
 @lru_cache(maxsize=32)
 def prediction_program(
     layout: Layout, source: np.dtype[Any] | None, block: int, n_slots: int, *, probabilities: bool
-) -> tuple[Program, int, int]:
-    """The program of a prediction, and the sizes of its buffers of activations and of deltas.
+) -> tuple[Program, dict[str, int], dict[str, int]]:
+    """The program of a prediction, and the sizes of its buffers: of a network, and of an encoding.
 
-    An activation whose g′ needs z writes it to where δ would be, in a prediction too.
+    An activation whose g′ needs z writes it to where δ would be, in a prediction too. A network of
+    members has probabilities alone, which are the mean of theirs.
 
     source : type of a dense X, or None for a sparse one; block : rows of a block; n_slots : threads
     """
-    rows = Activations(layout, block, n_slots)
-    net = NetworkRecords(layout, source, rows)
+    rows, table = Activations(layout, block, n_slots), Table(layout, block, n_slots)
+    net = NetworkRecords(layout, source, rows, table=table)
     endings = [net.activation(layer).ending for layer in range(net.last)]
     kind = net.dtype.name
     logits = column("logits", net.dtype, block=padded(block))
@@ -227,9 +272,13 @@ def prediction_program(
         logits=logits,
         complement=column("complement", net.dtype, block=padded(block)),
         result={kind: Ref("result")},
+        members=net.network.members,
     )
     write = loss.write_probabilities if probabilities else loss.write_logits
+    if layout.network.encoder is not None:
+        write = loss.write_mean_probabilities
     steps = (*net.forward_steps(records), Step(write, record))
     segment = Segment(steps, 0, block, block, of_rows=True)
     program = net.writer.finish([[[segment]]], waits=False)
-    return program, rows.size, rows.hidden if TIMES in endings else 0
+    deltas = rows.hidden if TIMES in endings else 0
+    return program, {"activations": rows.size, "deltas": deltas}, table.sizes

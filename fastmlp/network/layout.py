@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.own_activation import Activation
 from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.network.encoder import Encoder
 from fastmlp.network.program import Ref
 
 Parameters = tuple[list[np.ndarray], list[np.ndarray]]
@@ -102,7 +103,7 @@ def in_rows(start: int, rows: int, columns: int) -> Place:
 
 @dataclass(frozen=True)
 class Network:
-    """A multilayer perceptron with one output (N1).
+    """A multilayer perceptron with one output (N1), or with one for each of its members.
 
     Superscripts of the formulas count layers from 1; here the matrix W⁽ˡ⁾ is layer l − 1. As in
     scikit-learn, ``coefs_[l - 1]`` is W⁽ˡ⁾ᵀ, of shape (n_in, n_out), and samples are rows.
@@ -115,11 +116,16 @@ class Network:
         One a hidden layer.
     dtype : numpy.dtype
         float32 or float64: the type of all numbers.
+    encoder : Encoder, optional
+        What makes the first of the widths of a table; its parameters are one array more of weights,
+        r and V, and one more of biases, w₀ and b₀. Its members have an output each, and share all
+        layers but the last.
     """
 
     widths: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     dtype: np.dtype[Any]
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.activations) + 2 or self.widths[-1] != 1:
@@ -128,6 +134,8 @@ class Network:
             )
         if min(self.widths) < 1:
             raise ValueError(f"Widths must be positive, got {self.widths}.")
+        if self.encoder is not None and self.encoder.n_out != self.widths[0]:
+            raise ValueError(f"The encoder makes {self.encoder.n_out} numbers, not {self.widths}.")
         if not all(isinstance(g, Activation) or g in ACTIVATIONS for g in self.activations):
             raise ValueError(f"Activations must be of {list(ACTIVATIONS)}, got {self.activations}.")
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -137,19 +145,39 @@ class Network:
         """Number of weight matrices, L."""
         return len(self.widths) - 1
 
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return self.widths[0] if self.encoder is None else self.encoder.n_columns
+
+    @property
+    def members(self) -> int:
+        """Members, each of which every row of X goes through."""
+        return 1 if self.encoder is None else self.encoder.members
+
     def shapes(self) -> list[tuple[int, int]]:
         """(n_in, n_out) of each layer."""
         return list(zip(self.widths[:-1], self.widths[1:], strict=True))
 
+    def parameter_shapes(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Shapes of all weights and of all biases."""
+        weights: list[tuple[int, ...]] = list(self.shapes())
+        biases: list[tuple[int, ...]] = [(n_out,) for _, n_out in self.shapes()]
+        weights[-1], biases[-1] = (self.widths[-2], self.members), (self.members,)
+        if self.encoder is not None:
+            weights.append(self.encoder.shape_of_table)
+            biases.append(self.encoder.shape_of_linear)
+        return weights, biases
+
     @cached_property
     def multiply_adds(self) -> int:
-        """What the matrix products of one row's forward pass cost."""
+        """What the matrix products of one row's forward pass cost, of one member."""
         return sum(n_in * n_out for n_in, n_out in self.shapes())
 
     @cached_property
     def n_parameters(self) -> int:
         """Weights and biases."""
-        return sum((n_in + 1) * n_out for n_in, n_out in self.shapes())
+        return sum(math.prod(shape) for shapes in self.parameter_shapes() for shape in shapes)
 
     def flatten(self, parameters: Parameters) -> np.ndarray:
         """One vector of all weights, matrix by matrix and row by row, and then all biases."""
@@ -158,21 +186,23 @@ class Network:
 
     def unflatten(self, flat: np.ndarray) -> Parameters:
         """Undo `flatten`; the arrays are views of `flat`."""
-        shapes: list[tuple[int, ...]] = [*self.shapes(), *((width,) for width in self.widths[1:])]
-        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        weights, biases = self.parameter_shapes()
+        shapes = [*weights, *biases]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
         arrays = [
             part.reshape(shape)
             for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)
         ]
-        return arrays[: self.n_layers], arrays[self.n_layers :]
+        return arrays[: len(weights)], arrays[len(weights) :]
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where the numbers of a network lie in a flat array; see `layout_of`.
 
-    Weights and biases follow one another layer by layer. The last matrix, a column, is stored as a
-    row. Padding holds zeros and stays zero. Moments have the same layout, and so have gradients.
+    Weights and biases follow one another layer by layer, and behind them those of an encoder. The
+    last matrix, a column a member, is stored as a row a member. Padding holds zeros and stays zero.
+    Moments have the same layout, and so have gradients.
 
     Attributes
     ----------
@@ -180,8 +210,8 @@ class Layout:
     sparse : bool
         Whether the first matrix is for rows of a sparse X, which take single rows of it.
     weights, biases, copies : tuple of Place
-        Of each layer; `copies` are Wᵀ, in a buffer of their own, for layers between the first and
-        the last.
+        Of each layer, and of an encoder; `copies` are Wᵀ, in a buffer of their own, for layers
+        between the first and the last, and for the first where an encoder is before it.
     size, size_of_copies : int
         Numbers of the two buffers.
     """
@@ -212,15 +242,17 @@ class Layout:
             Where a shape is not the network's.
         """
         network, (coefs, intercepts) = self.network, parameters
-        if len(coefs) != network.n_layers or len(intercepts) != network.n_layers:
+        shapes = network.parameter_shapes()
+        n = len(shapes[0])
+        if len(coefs) != n or len(intercepts) != n:
             raise ValueError(
-                f"The network has {network.n_layers} layers; coefs_ has {len(coefs)} arrays and "
+                f"The network has {n} layers; coefs_ has {len(coefs)} arrays and "
                 f"intercepts_ {len(intercepts)}."
             )
-        for k, shape in enumerate(network.shapes()):
+        for k, (shape, shape_of_bias) in enumerate(zip(*shapes, strict=True)):
             for name, array, expected in (
                 ("coefs_", coefs[k], shape),
-                ("intercepts_", intercepts[k], shape[1:]),
+                ("intercepts_", intercepts[k], shape_of_bias),
             ):
                 if np.shape(array) != expected:
                     raise ValueError(
@@ -228,16 +260,18 @@ class Layout:
                     )
             last = k + 1 == network.n_layers
             _copy_in(np.transpose(coefs[k]) if last else coefs[k], self.weights[k], out)
-            _copy_in(np.reshape(intercepts[k], (1, -1)), self.biases[k], out)
+            _copy_in(np.atleast_2d(intercepts[k]), self.biases[k], out)
 
     def unpack(self, flat: np.ndarray) -> Parameters:
         """(coefs, intercepts) of a flat array, as fresh C-contiguous arrays."""
         coefs, intercepts = [], []
-        for k, (n_in, n_out) in enumerate(self.network.shapes()):
+        shapes = zip(*self.network.parameter_shapes(), strict=True)
+        for k, (shape, shape_of_bias) in enumerate(shapes):
             last = k + 1 == self.network.n_layers
-            matrix = _copy_out(self.weights[k], flat, n_in if last else n_out)
+            matrix = _copy_out(self.weights[k], flat, shape[0] if last else shape[1])
             coefs.append(np.ascontiguousarray(matrix.T) if last else matrix)
-            intercepts.append(_copy_out(self.biases[k], flat, n_out)[0])
+            bias = _copy_out(self.biases[k], flat, shape_of_bias[-1])
+            intercepts.append(bias.reshape(shape_of_bias))
         return coefs, intercepts
 
 
@@ -274,7 +308,8 @@ def layout_of(network: Network, sparse: bool) -> Layout:
     for k, (n_in, n_out) in enumerate(network.shapes()):
         last = k + 1 == network.n_layers
         if last:
-            place = in_rows(at, 1, n_in)
+            place = in_rows(at, network.members, n_in)
+            n_out = network.members
         elif sparse and k == 0:
             place = in_rows(at, n_in, n_out)
         else:
@@ -283,7 +318,15 @@ def layout_of(network: Network, sparse: bool) -> Layout:
         weights.append(place)
         biases.append(in_rows(at, 1, n_out))
         at += biases[-1].size
-        copy = in_panels(at_copy, n_out, n_in, network.dtype) if k > 0 and not last else None
+        goes_on = k > 0 or network.encoder is not None  # the δ recursion
+        copy = in_panels(at_copy, n_out, n_in, network.dtype) if goes_on and not last else None
         at_copy += copy.size if copy is not None else 0
         copies.append(copy)
+    if network.encoder is not None:
+        for places, shape in (
+            (weights, network.encoder.shape_of_table),
+            (biases, network.encoder.shape_of_linear),
+        ):
+            places.append(in_rows(at, *shape))
+            at += places[-1].size
     return Layout(network, sparse, tuple(weights), tuple(biases), tuple(copies), at, at_copy)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels import layer as dense
-from fastmlp.kernels import loss, sparse, updates
+from fastmlp.kernels import encode, loss, sparse, updates
 from fastmlp.kernels.piece import Piece
-from fastmlp.network.buffers import Activations, Buffers, Rooms, column, contiguous
+from fastmlp.kernels.simd.vector import PANEL
+from fastmlp.network.buffers import Activations, Buffers, Rooms, Table, column, contiguous
 from fastmlp.network.layers import NetworkRecords
 from fastmlp.network.layout import Layout
-from fastmlp.network.plan import GRADIENT_ROWS, MATRIX, Plan, weight_units
+from fastmlp.network.plan import BIAS, COLUMNS, GRADIENT_ROWS, MATRIX, Plan, weight_units
 from fastmlp.network.program import Program, Record, Ref, Segment, Step
 from fastmlp.network.regularisation import NONE, Regularisation
 
@@ -61,15 +62,17 @@ def training_program(
     An update without a piece leaves the weights alone: gradients of all minibatches are added up in
     the buffer of gradients.
     """
-    rows = Activations(layout, plan.block_rows, plan.n_blocks)
-    net = NetworkRecords(layout, source, rows, update.regularisation)
+    encodes = layout.network.encoder is not None
+    rows = Activations(layout, plan.block_rows, plan.n_blocks, with_input=encodes)
+    table = Table(layout, plan.block_rows, plan.n_blocks)
+    net = NetworkRecords(layout, source, rows, update.regularisation, table)
     rooms = Rooms(layout)
     size_of_block = layout.size if plan.by_block else 0
     minibatch = Minibatch(net, plan, update, rooms)
     program = net.writer.finish(minibatch.phases(), waits=True)
     return program, Buffers(
-        rows.size, rows.hidden, rooms.size * plan.n_units, size_of_block * plan.n_blocks,
-        plan.n_blocks * plan.block_rows,
+        rows.size, rows.size if encodes else rows.hidden, rooms.size * plan.n_units,
+        size_of_block * plan.n_blocks, plan.n_blocks * plan.block_rows, table.sizes,
     )  # fmt: skip
 
 
@@ -83,13 +86,15 @@ class Minibatch:
         first_rows = np.cumsum([0, *net.layout.stored_rows])
         self.n_squares = int(first_rows[-1])
         fields = []
+        encodes = net.network.encoder is not None
         for layer in range(net.last + 1):
+            copy = net.layout.copies[layer]
             squares = Ref("squares", _ITEMSIZE * int(first_rows[layer]))
             fields.append(
                 {
                     **net.forward_fields(layer, column("logits", net.dtype, advance=1)),
                     **self._gradient_fields(layer),
-                    **(net.backward_fields(layer, net.layout.copies[layer]) if layer > 0 else {}),
+                    **(net.backward_fields(layer, copy) if layer > 0 or encodes else {}),
                     "output_delta": {kind: Ref("output_delta")},
                     "one": {kind: Ref("one")},
                     "zeros": net.zeros(),
@@ -132,7 +137,8 @@ class Minibatch:
         """Forward pass, loss, δ recursion; with gradients summed by block, these too."""
         net, plan = self.net, self.plan
         steps = [*net.forward_steps(self.records), Step(loss.output_delta, self.output)]
-        for layer in range(net.last, 0, -1):
+        encodes = net.network.encoder is not None
+        for layer in range(net.last, -1 if encodes else 0, -1):
             steps += net.backward_steps(self.records, layer)
         for layer, record in enumerate(self.of_block):
             last = layer == net.last
@@ -160,18 +166,45 @@ class Minibatch:
         for number, blocks in enumerate(weight_units(self.net.layout, self.plan)):
             segments = []
             for what, layer, first, end in blocks:
+
+                def steps(bias: bool, layer: int = layer) -> tuple[Step, ...]:
+                    return tuple(step for part in parts for step in part(layer, bias=bias))
+
+                if what == COLUMNS:
+                    segments += self._column_segments(first, end)
+                    continue
                 if what == MATRIX:
                     if begins:
                         segments += self._sorted_entries(layer, first, end, number)
-                    steps = tuple(step for part in parts for step in part(layer, bias=False))
-                    segments.append(Segment(steps, first, end, GRADIENT_ROWS, at=number))
-                else:
-                    steps = tuple(step for part in parts for step in part(layer, bias=True))
-                    segments.append(Segment(steps, 0, 1, 1, at=number))
-            units.append(segments)
+                    rows = end if layer == self.net.last else GRADIENT_ROWS
+                    segments.append(Segment(steps(False), first, end, rows, at=number))
+                if what == BIAS or layer == self.net.last:
+                    segments.append(Segment(steps(True), 0, 1, 1, at=number))
+            units.append([segment for segment in segments if segment.steps])
         if begins:
             units[0].append(Segment((Step(loss.sum_losses, self.output),), 0, 1, 1))
         return units
+
+    def _column_segments(self, first: int, end: int) -> list[Segment]:
+        """Gradient and update of some columns of a table, and what is derived from them."""
+        encoder, at = self.net.network.encoder, self.net.last + 1
+        assert encoder is not None
+        places = encoder.places
+        low = int(places["table"][first])
+        high = int(places["table"][end - 1] + places["rows_of_table"][end - 1])
+        # Rows of w₀ and b₀ that a column has; of plain ones there are none.
+        rows = 2 * encoder.width // PANEL
+        low_linear, high_linear = rows * first, rows * min(end, len(encoder.rows))
+        gradient = Step(encode.encode_gradient, self.net.encoding)
+        refresh = Step(encode.sum_steps, self.net.encoding)
+        segments = [
+            Segment((gradient,), first, end, end - first),
+            Segment(tuple(self._update(at, bias=False)), low, high, high - low),
+        ]
+        if low_linear < high_linear:
+            update = tuple(self._update(at, bias=True))
+            segments.append(Segment(update, low_linear, high_linear, high_linear - low_linear))
+        return [*segments, Segment((refresh,), first, end, end - first)]
 
     def _sorted_entries(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
         """What comes ahead of the gradient of a sparse X."""
@@ -187,12 +220,9 @@ class Minibatch:
         """
         net, record, last = self.net, self.records[layer], layer == self.net.last
         if self.plan.by_block:
-            sums = [Step(updates.sum_of_blocks, self._update_record(layer, bias))]
-            if last and not bias:
-                sums.append(Step(updates.sum_of_blocks, self._update_record(layer, True)))
-            return sums
+            return [Step(updates.sum_of_blocks, self._update_record(layer, bias))]
         if bias:
-            return [Step(dense.bias_gradient, net.inner(record))]
+            return [] if last else [Step(dense.bias_gradient, net.inner(record))]
         is_sparse = net.layout.sparse and layer == 0
         if last:
             piece = sparse.sparse_output_gradient if is_sparse else dense.output_gradient
@@ -208,8 +238,7 @@ class Minibatch:
 
     def _norm(self, layer: int, *, bias: bool) -> list[Step]:
         """‖row‖² of the gradient."""
-        parts = self._parts(layer, bias)
-        return [Step(updates.gradient_squares, self._update_record(layer, part)) for part in parts]
+        return [Step(updates.gradient_squares, self._update_record(layer, bias))]
 
     def _update(self, layer: int, *, bias: bool) -> list[Step]:
         """The update, what regularisation adds to it, and what is derived from weights."""
@@ -217,20 +246,15 @@ class Minibatch:
             return []
         regularisation = self.update.regularisation
         steps = []
-        for is_bias in self._parts(layer, bias):
-            record = self._update_record(layer, is_bias, penalty=not self.update.adds_penalty)
-            if regularisation.weight_decay > 0 and not is_bias:
-                steps.append(Step(updates.decay, record))
-            steps.append(Step(self.update.piece, record))
-            if regularisation.ema_decay is not None:
-                steps.append(Step(updates.average, record))
-        if not bias:
+        record = self._update_record(layer, bias, penalty=not self.update.adds_penalty)
+        if regularisation.weight_decay > 0 and not bias:
+            steps.append(Step(updates.decay, record))
+        steps.append(Step(self.update.piece, record))
+        if regularisation.ema_decay is not None:
+            steps.append(Step(updates.average, record))
+        if not bias and layer <= self.net.last:
             steps.append(Step(dense.refresh, self.net.inner(self.records[layer])))
         return steps
-
-    def _parts(self, layer: int, bias: bool) -> list[bool]:
-        """Weights, bias, or both, of the last layer, which go together; True for a bias."""
-        return [False, True] if layer == self.net.last and not bias else [bias]
 
     # -- records -----------------------------------------------------------------------------------
     def _gradient_fields(self, layer: int) -> dict[str, Any]:
@@ -238,7 +262,7 @@ class Minibatch:
         return {"dW": self._gradient_place(layer), "db": self._gradient_place(layer, bias=True)}
 
     def _gradient_place(self, layer: int, *, bias: bool = False) -> dict[str, Any]:
-        if not self.update.in_buffer:
+        if not self.update.in_buffer and layer <= self.net.last:
             return self.rooms.matrix(layer, bias=bias)
         return (self.net.bias if bias else self.net.weights)(layer, "gradients")
 
@@ -246,7 +270,7 @@ class Minibatch:
         """Where phase 1 has the gradients of a block of rows."""
         net, size = self.net, self.net.layout.size
         return {
-            "dW": {**net.weights(layer, "blocks"), "block": size, "advance": 0},
+            "dW": {**net.weights(layer, "blocks"), "block": size},
             "db": {**net.bias(layer, "blocks"), "block": size},
         }
 
@@ -268,7 +292,7 @@ class Minibatch:
         values = {
             **{name: contiguous(where(layer, buffer)) for name, buffer in buffers},
             "dw": contiguous(self._gradient_place(layer, bias=bias)),
-            "parts": blocks if self.plan.by_block else {},
+            "parts": blocks if self.plan.by_block and layer <= self.net.last else {},
             "alpha": alpha,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
             "epoch": net.epoch_ref,

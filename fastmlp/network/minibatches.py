@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmlp.data.rows import Rows
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.network.buffers import Buffers
+from fastmlp.network.buffers import Buffers, Table
 from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.minibatch import Update, training_program
 from fastmlp.network.plan import GRADIENT_ROWS, SLOW, TRAINING_PRODUCTS, Plan
@@ -89,7 +89,10 @@ class Data:
         return float(np.ldexp(alpha, -self.exponent))
 
     def batches(self, order: np.ndarray, batch_size: int) -> Batches:
-        """The minibatches that rows in this order fall into."""
+        """The minibatches that rows in this order fall into.
+
+        A network of members has its rows in the order as often as it has members.
+        """
         if self.weight is None:
             return _batches_of_rows(len(order), batch_size)
         starts = np.arange(0, len(order), batch_size)
@@ -203,6 +206,8 @@ def minibatches(
     program, sizes = training_program(layout, data.rows.source, plan, update)
     memory = {**parameters, **_buffers(sizes, network.dtype), "targets": data.targets}
     memory["zeros"] = aligned_zeros(padded(max(network.widths)), network.dtype)
+    if network.encoder is not None:
+        memory["gradients"] = aligned_zeros(layout.size, network.dtype)
     if update.clips:
         memory["gradients"] = aligned_zeros(layout.size, network.dtype)
         memory["gradient_squares"] = np.zeros(sum(layout.stored_rows) + network.n_layers)
@@ -230,6 +235,7 @@ def _buffers(sizes: Buffers, dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
         "rooms": aligned_zeros(sizes.rooms, dtype),
         "blocks": aligned_zeros(sizes.blocks, dtype),
         "one": np.ones(1, dtype),
+        **Table.buffers(sizes.table, dtype),
     }
     buffers["weight"][:] = 1  # stays, unless rows have weights
     return buffers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp.data.rows import Rows
+from fastmlp.network.encoder import Columns
 from fastmlp.network.layout import (
     Network,
     Parameters,
@@ -47,6 +48,8 @@ class Numbers:
         Whose numbers these are.
     sparse : bool
         Whether they are laid out for a sparse X.
+    columns : Columns, optional
+        What the encoder of the network goes by, if it has one.
 
     Attributes
     ----------
@@ -62,8 +65,12 @@ class Numbers:
         Whether weights have been set since these two were derived.
     """
 
-    def __init__(self, network: Network, sparse: bool) -> None:
-        self.network = network
+    def __init__(self, network: Network, sparse: bool, columns: Columns | None = None) -> None:
+        if (columns is None) != (network.encoder is None):
+            raise ValueError("An encoder needs columns, and columns an encoder.")
+        if columns is not None and network.encoder is not None:
+            columns.check(network.encoder)
+        self.network, self.columns = network, columns
         self.layout = layout_of(network, sparse)
         self.arrays = [aligned_zeros(self.layout.size, network.dtype)]
         self.averaged = False
@@ -127,12 +134,15 @@ class Numbers:
         ValueError
             If X has other features.
         """
-        if rows.n_features != self.network.widths[0]:
+        expected = self.network.n_features
+        if rows.n_features != expected:
             raise ValueError(
-                f"X has {rows.n_features} features, but the network expects "
-                f"{self.network.widths[0]} features as input."
+                f"X has {rows.n_features} features, but the network expects {expected} features "
+                "as input."
             )
         sparse = rows.array is None
+        if self.network.encoder is not None and (sparse or rows.source.kind != "f"):
+            raise ValueError("An encoder reads a dense X of floating-point numbers.")
         if sparse == self.layout.sparse:
             return False
         layout = layout_of(self.network, sparse)
@@ -145,12 +155,13 @@ class Numbers:
 
     def _make_room_for_derived(self) -> None:
         self.copies = aligned_zeros(self.layout.size_of_copies, self.network.dtype)
+        self._knots = self.new_knots()
         self.squares = np.zeros(sum(self.layout.stored_rows))
         self.stale = True
 
     def drop_derived(self) -> None:
         """Free what only training needs."""
-        self.copies = self.squares = np.empty(0)
+        self.copies = self.squares = self._knots = np.empty(0)
         self.stale = True
 
     def refresh(self) -> None:
@@ -158,8 +169,10 @@ class Numbers:
         if not self.stale:
             return
         coefs, _ = self.layout.views(self.parameters)
+        if self.network.encoder is not None:
+            self._knots[:] = self.new_knots(self.parameters)
         first = 0
-        for matrix, copy in zip(coefs, self.layout.copies, strict=True):
+        for matrix, copy in zip(coefs, self.layout.copies, strict=False):
             flat = matrix.reshape(len(matrix), -1)
             squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
             self.squares[first : first + len(flat)] = squares
@@ -167,6 +180,27 @@ class Numbers:
             if copy is not None:
                 copy_transposed(matrix, copy, self.copies)
         self.stale = False
+
+    def new_knots(self, flat: np.ndarray | None = None) -> np.ndarray:
+        """T of an encoder (`kernels.encode`), from its V in a flat array, or of 0."""
+        encoder, columns = self.network.encoder, self.columns
+        if encoder is None or columns is None:
+            return np.empty(0, self.network.dtype)
+        knots = aligned_zeros(encoder.n_knots, self.network.dtype)
+        if flat is not None:
+            table = self.layout.weights[-1].view(flat).reshape(encoder.shape_of_table)
+            encoder.sum_steps(table, columns, knots)
+        return knots
+
+    def encoding(self) -> dict[str, np.ndarray]:
+        """Arrays that an encoder goes by, and T of the model that predicts, by name."""
+        if self.columns is None or self.network.encoder is None:
+            return {}
+        return {
+            **self.columns.memory(),
+            "places": self.network.encoder.places,
+            "knots": self.new_knots(self.model),
+        }
 
     def by_name(self) -> dict[str, np.ndarray]:
         """All of them, by the names that records have for them."""
@@ -178,4 +212,6 @@ class Numbers:
             "moment_1": moments[0],
             "moment_2": moments[-1],
             "average": self.model,
+            **self.encoding(),
+            "knots": self._knots,
         }

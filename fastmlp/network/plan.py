@@ -116,9 +116,12 @@ def plan_training(
 ) -> Plan:
     """Plan a minibatch.
 
+    batch_size : rows of a minibatch, each counted once for every member of the network
     whole_gradient : whether gradients of all minibatches are added up, and nothing is updated
     """
     network = layout.network
+    # Of each member, a block has a multiple of four rows: see `kernels.simd.reductions`.
+    step = 4 * network.members
     # Of two products: that is what the numbers above were tuned by.
     work = 2 * batch_size * network.multiply_adds
     n_threads = max(
@@ -127,20 +130,20 @@ def plan_training(
     by_block = not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
     if by_block:
         n_blocks = _blocks_of_gradient(batch_size)
-        block_rows = _up(-(-batch_size // n_blocks), 4)
+        block_rows = _up(-(-batch_size // n_blocks), step)
         n_units = min(n_threads, n_blocks)
     else:
         n_units = n_threads
         if n_units > 1:
             n_units *= max(1, min(work // n_units // UNIT_WORK, MOST_UNITS_PER_THREAD))
         unit_rows = -(-batch_size // n_units)
-        block_rows = _up(-(-unit_rows // -(-unit_rows // BLOCK_ROWS)), 4)
+        block_rows = _up(-(-unit_rows // -(-unit_rows // BLOCK_ROWS)), step)
     n_blocks = -(-batch_size // block_rows)
     return Plan(batch_size, n_threads, block_rows, n_blocks, by_block, min(n_units, n_blocks))
 
 
-#: What a part of phase 2 works on: rows of a matrix, or a bias.
-MATRIX, BIAS = "matrix", "bias"
+#: What a part of phase 2 works on: rows of a matrix, a bias, or columns of a table.
+MATRIX, BIAS, COLUMNS = "matrix", "bias", "columns"
 
 
 def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, int]]]:
@@ -148,8 +151,8 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
 
     Returns
     -------
-    list of lists of (MATRIX or BIAS, layer, first stored row, last + 1)
-        A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
+    list of lists of (MATRIX, BIAS or COLUMNS, layer, first, last + 1)
+        Stored rows, or groups of columns of an encoder, which stands behind the last layer. A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
         a⁽ˡ⁻¹⁾, because gradients are products by panels, and so is the transpose that follows. The
         first matrix has neither in phase 2 where gradients are summed by block: it is cut finer.
     """
@@ -158,12 +161,19 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
     for layer, (n_in, n_out) in enumerate(layout.network.shapes()):
         rows = layout.weights[layer].rows
         columns = padded(n_in if layer == last else n_out)
-        step = 2 if plan.by_block and layer == 0 else PANEL
+        step = 2 if plan.by_block and layer == 0 and layout.copies[0] is None else PANEL
+        if layer == last:
+            step = rows
         for first in range(0, rows, step):
             end = min(first + step, rows)
             parts.append(((end - first) * columns, MATRIX, layer, first, end))
         if layer < last:
             parts.append((columns, BIAS, layer, 0, 1))
+    encoder = layout.network.encoder
+    if encoder is not None:
+        sizes = [2 * encoder.width] * len(encoder.rows) + [2 * encoder.n_plain]
+        for k in range(encoder.n_groups):
+            parts.append((sizes[k], COLUMNS, last + 1, k, k + 1))
     total = sum(work for work, *_ in parts)
     units: list[list[tuple[str, int, int, int]]] = [[] for _ in range(plan.n_units)]
     done = 0
@@ -178,8 +188,9 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
 
 
 def plan_prediction(network: Network, n_rows: int, most_threads: int) -> tuple[int, int, int]:
-    """Rows of a block, number of blocks, and threads of a prediction."""
-    block = min(n_rows, PREDICTION_ROWS)
+    """Rows of a block, each counted for every member; number of blocks; and threads."""
+    n_rows *= network.members
+    block = min(n_rows, _up(PREDICTION_ROWS, network.members))
     n_blocks = -(-n_rows // block)
     work = n_rows * network.multiply_adds
     return block, n_blocks, max(

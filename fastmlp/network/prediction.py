@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fastmlp.data.rows import Rows
+from fastmlp.network.buffers import Table
 from fastmlp.network.layers import prediction_program
 from fastmlp.network.layout import Layout, aligned_zeros, padded
 from fastmlp.network.minibatches import checked_order
@@ -13,7 +16,7 @@ from fastmlp.network.program import Program
 from fastmlp.runtime.call import Call
 
 #: What records of a layer can name, and a prediction has no use for.
-_ABSENT = {"entries": 0, "begins": 0, "ends": 0}
+_ABSENT = {"entries": 0, "begins": 0, "ends": 0, "gradients": 0}
 
 
 def predict(
@@ -24,6 +27,7 @@ def predict(
     most_threads: int,
     *,
     probabilities: bool,
+    encoding: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Logits or probabilities of rows.
 
@@ -39,6 +43,8 @@ def predict(
         Threads that may take part.
     probabilities : bool
         Whether to return 1 − ŷ and ŷ, of shape (n, 2), or z⁽ᴸ⁾, of shape (n,).
+    encoding : mapping, optional
+        Arrays of an encoder, by name.
     """
     network, dtype = layout.network, layout.network.dtype
     n = rows.n_samples if order is None else len(order)
@@ -46,17 +52,22 @@ def predict(
     if n == 0:
         return result
     block, n_blocks, n_threads = plan_prediction(network, n, most_threads)
-    program, size, size_of_deltas = prediction_program(
+    program, sizes, sizes_of_table = prediction_program(
         layout, rows.source, block, n_threads, probabilities=probabilities
     )
     memory = {
         "parameters": parameters,
-        "activations": aligned_zeros(size, dtype),
-        "deltas": aligned_zeros(size_of_deltas, dtype),
+        **{name: aligned_zeros(size, dtype) for name, size in sizes.items()},
+        **Table.buffers(sizes_of_table, dtype),
+        **(encoding or {}),
         "logits": aligned_zeros(n_threads * padded(block), dtype),
         "complement": aligned_zeros(n_threads * padded(block), dtype),
         "result": result,
     }
+    if network.members > 1:
+        # A row of X is as many rows of the program as there are members.
+        order = np.arange(n) if order is None else order
+        order, n = np.repeat(order, network.members), n * network.members
     by_blocks(program, memory, rows, order, (n, block, n_blocks, n_threads), network.multiply_adds)
     return result
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastmlp.data.rows import Rows
 from fastmlp.network import plan as plans
+from fastmlp.network.encoder import Columns
 from fastmlp.network.layout import Network, Parameters, aligned_zeros
 from fastmlp.network.minibatch import Update
 from fastmlp.network.minibatches import (
@@ -46,14 +47,21 @@ class Session:
         Most threads to use; None: `numba.get_num_threads()` of the calling thread.
     sparse : bool, default=False
         Whether X will be sparse. It can be either; a wrong guess costs a copy of the weights.
+    columns : Columns, optional
+        What the encoder of the network goes by, if it has one.
     """
 
     def __init__(
-        self, network: Network, n_threads: int | None = None, *, sparse: bool = False
+        self,
+        network: Network,
+        n_threads: int | None = None,
+        *,
+        sparse: bool = False,
+        columns: Columns | None = None,
     ) -> None:
         self.network = network
         self._most_threads = available_threads(n_threads)
-        self._numbers = Numbers(network, sparse)
+        self._numbers = Numbers(network, sparse, columns)
         self._optimizer, self._alpha, self._batch_size = Optimizer(), 0.0, 1
         self.regularisation = NONE
         self._step = 0
@@ -227,13 +235,16 @@ class Session:
         if order.size == 0:
             return 0.0
         self._lay_out(data.rows)
-        alpha = data.scaled(self._alpha)
+        alpha, members = data.scaled(self._alpha), self.network.members
+        batch_size = self._batch_size * members
+        if members > 1:
+            order = np.repeat(order, members)
         if self._training is None:
             update = self._optimizer.update(self.network.dtype, alpha, self.regularisation)
-            plan = plans.plan_training(self._numbers.layout, self._batch_size, self._most_threads)
+            plan = plans.plan_training(self._numbers.layout, batch_size, self._most_threads)
             self._training = self._bound(plan, update)
         self._numbers.refresh()
-        batches = data.batches(order, self._batch_size)
+        batches = data.batches(order, batch_size)
         # Before the first update there is no rate: such minibatches are left out.
         updates = np.maximum(self._step + batches.updates, 1)
         rates = self._optimizer.rates(learning_rate, updates)
@@ -270,7 +281,7 @@ class Session:
             self._settle()
             seconds = time.perf_counter() - started
             training.seconds = seconds / len(part)
-            whole = float(batches.sizes[part].sum()) / self._batch_size
+            whole = float(batches.sizes[part].sum()) / training.plan.batch_size
             training.pace.record(whole, seconds, call.seconds_on_core)
             done += len(part)
         if self._cancelled:
@@ -347,5 +358,5 @@ class Session:
         self._lay_out(rows)
         return predict(
             self._numbers.layout, self._numbers.model, rows, order, self._most_threads,
-            probabilities=probabilities,
+            probabilities=probabilities, encoding=self._numbers.encoding(),
         )  # fmt: skip

@@ -11,20 +11,20 @@ from fastmlp.kernels.simd.tile import GATED, TIMES
 from fastmlp.kernels.simd.vector import I64, PANEL, Loop, Vector, lanes
 
 
-def _emit_outer_panel(real, b, c, weights, row, gate, rows, ending):
+def _emit_outer_panel(real, b, c, c_row, weights, weight_step, row, gate, gate_row, rows, ending):
     zero = Vector.constant(b, 0.0, real)
     places = [I64(j * lanes(real)) for j in range(PANEL // lanes(real))]
     factors = [Vector.load(b, b.gep(row, [place]), real) for place in places]
 
     def each_row(end):
         with Loop(b, rows) as r:
-            weight = Vector.broadcast(b, b.load(b.gep(weights, [r.index])), real)
-            at = b.mul(r.index, I64(PANEL))
+            at = b.gep(weights, [b.mul(r.index, weight_step)])
+            weight = Vector.broadcast(b, b.load(at), real)
+            to, beside = b.mul(r.index, c_row), b.mul(r.index, gate_row)
             for place, factor in zip(places, factors, strict=True):
-                to = b.add(at, place)
                 # A sum that starts from 0, as those of the products: −0 becomes 0.
-                x = end(weight.times_plus(factor, zero), b.gep(gate, [to]))
-                x.store(b.gep(c, [to]))
+                x = end(weight.times_plus(factor, zero), b.gep(gate, [b.add(beside, place)]))
+                x.store(b.gep(c, [b.add(to, place)]))
 
     def gated(x, place):
         return zero.where(Vector.load(b, place, real).compare("==", 0.0), x)
@@ -46,7 +46,7 @@ def outer_product(typingctx, c, weights, w, gate, ending):
     Parameters
     ----------
     c : (panels, rows, PANEL)
-        Written.
+        Written. Its rows may lie apart, and so may those of the gate, and the weights.
     weights : (rows,)
     w : (panels, 1, PANEL)
     gate : (panels, rows, PANEL)
@@ -65,7 +65,11 @@ def outer_product(typingctx, c, weights, w, gate, ending):
                 return builder.gep(view.data, [shift])
 
             rows = builder.extract_value(to.shape, 1)
-            values = [at(to), factors.data, at(row), at(other), rows, args[4]]
+            values = [
+                at(to), distance(builder, to, 1, real), factors.data,
+                distance(builder, factors, 0, real), at(row), at(other),
+                distance(builder, other, 1, real), rows, args[4],
+            ]  # fmt: skip
             call_function(builder, "outer_panel", real, _emit_outer_panel, values)
         return context.get_dummy_value()
 

@@ -62,14 +62,14 @@ def square_of_row(typingctx, a, row):
 _ROWS_TOGETHER = 8
 
 
-def _emit_row_dots(real, b, out, a, a_panel, rows, w, w_panel, columns, shift):
+def _emit_row_dots(real, b, out, out_step, a, a_panel, a_row, rows, w, w_panel, columns, shift):
     zero = Vector.constant(b, 0.0, real)
     whole = b.sdiv(columns, I64(lanes(real)))
     tail = b.srem(columns, I64(lanes(real)))
     inside = first_lanes(b, tail, real)
 
     def dots(first, n):
-        starts = [b.gep(a, [b.mul(b.add(first, I64(i)), I64(PANEL))]) for i in range(n)]
+        starts = [b.gep(a, [b.mul(b.add(first, I64(i)), a_row)]) for i in range(n)]
 
         def add_vector(number, sums, mask=None):
             there = _vector_place(b, number, a_panel, real)
@@ -88,7 +88,8 @@ def _emit_row_dots(real, b, out, a, a_panel, rows, w, w_panel, columns, shift):
             last.next = add_vector(whole, last.values, inside)
         for i, x in enumerate(last.values):
             total = b.fadd(zero.like(x).sum(), shift)
-            b.store(total, b.gep(out, [b.add(first, I64(i))]), align=real.bitwidth // 8)
+            to = b.gep(out, [b.mul(b.add(first, I64(i)), out_step)])
+            b.store(total, to, align=real.bitwidth // 8)
 
     groups = b.sdiv(rows, I64(_ROWS_TOGETHER))
     done = b.mul(groups, I64(_ROWS_TOGETHER))
@@ -105,9 +106,9 @@ def row_dots(typingctx, out, a, w, columns, shift):
     Parameters
     ----------
     out : (rows,)
-        Written.
+        Written; its numbers may lie apart.
     a : (panels, rows, PANEL)
-        What its padding holds does not matter: where an activation is infinite, it is NaN.
+        Its rows may lie apart. What its padding holds does not matter: where an activation is infinite, it is NaN.
     w : (panels, 1, PANEL)
         Padded with zeros.
     columns : int64
@@ -120,9 +121,9 @@ def row_dots(typingctx, out, a, w, columns, shift):
     def codegen(context, builder, signature, args):
         to, left, right = opened(context, builder, [out, a, w], args[:3])
         values = [
-            to.data, left.data, distance(builder, left, 0, real),
-            builder.extract_value(left.shape, 1), right.data, distance(builder, right, 0, real),
-            args[3], args[4],
+            to.data, distance(builder, to, 0, real), left.data, distance(builder, left, 0, real),
+            distance(builder, left, 1, real), builder.extract_value(left.shape, 1), right.data,
+            distance(builder, right, 0, real), args[3], args[4],
         ]  # fmt: skip
         call_function(builder, "row_dots", real, _emit_row_dots, values)
         return context.get_dummy_value()
@@ -134,7 +135,7 @@ def row_dots(typingctx, out, a, w, columns, shift):
 _SUMS_TOGETHER = 4
 
 
-def _emit_panel_sum(real, b, c, start, weights, weight_step, a, length, jump, rows):
+def _emit_panel_sum(real, b, c, start, weights, weight_step, a, a_row, length, jump, rows):
     """One panel: c = start + Σ weights[r] a[r]; rows lie in stretches of `length`, `jump` apart.
 
     length is a multiple of `_SUMS_TOGETHER`, but for the last stretch.
@@ -165,7 +166,7 @@ def _emit_panel_sum(real, b, c, start, weights, weight_step, a, length, jump, ro
             first = b.add(b.mul(begun, I64(_SUMS_TOGETHER)), row)
             quad.next = []
             for p in range(_SUMS_TOGETHER):
-                at = b.gep(base, [b.mul(b.add(row, I64(p)), I64(PANEL))])
+                at = b.gep(base, [b.mul(b.add(row, I64(p)), a_row)])
                 sums = quad.values[p * n : (p + 1) * n]
                 quad.next += add_row(b.add(first, I64(p)), at, sums)
         stretch.next = quad.values
@@ -175,7 +176,7 @@ def _emit_panel_sum(real, b, c, start, weights, weight_step, a, length, jump, ro
     with Loop(b, b.sub(rows, done), total) as rest:
         row = b.add(done, rest.index)
         base = b.gep(a, [b.mul(b.udiv(row, length), jump)])
-        at = b.gep(base, [b.mul(b.urem(row, length), I64(PANEL))])
+        at = b.gep(base, [b.mul(b.urem(row, length), a_row)])
         rest.next = add_row(row, at, rest.values)
     for j, x in enumerate(rest.values):
         shift = I64(j * lanes(real))
@@ -191,9 +192,9 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
     c, start : (panels, 1, PANEL)
         Result (written) and what is added to it.
     weights : (rows,) or (1,)
-        Weights of the rows; a single one is for all.
+        Weights of the rows; a single one is for all. They may lie apart.
     a : (panels, length, PANEL)
-        The first stretch of rows; its length is a multiple of 4 unless it is the only one.
+        The first stretch of rows, which may lie apart; its length is a multiple of 4 unless it is the only one.
     jump, rows : int64
         Distance of stretches in numbers, and rows of all of them.
     """
@@ -204,7 +205,7 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
             context, builder, [c, weights, a, start], [args[0], args[1], args[2], args[3]]
         )
         alone = builder.icmp_signed("==", builder.extract_value(factors.shape, 0), I64(1))
-        step = builder.select(alone, I64(0), I64(1))
+        step = builder.select(alone, I64(0), distance(builder, factors, 0, real))
         length = builder.extract_value(rows_.shape, 1)
         # A stretch without rows: stretches are counted by division.
         length = builder.select(builder.icmp_signed(">", length, I64(0)), length, I64(1))
@@ -215,7 +216,8 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
                 return builder.gep(view.data, [shift])
 
             values = [
-                at(to), at(origin), factors.data, step, at(rows_), length, args[4], args[5],
+                at(to), at(origin), factors.data, step, at(rows_), distance(builder, rows_, 1, real),
+                length, args[4], args[5],
             ]  # fmt: skip
             call_function(builder, "panel_sum", real, _emit_panel_sum, values)
         return context.get_dummy_value()
