@@ -64,7 +64,6 @@ def random_parameters(network, rng):
     coefs = [0.4 * rng.normal(size=shape) for shape in weights]
     intercepts = [0.2 * rng.normal(size=shape) for shape in biases]
     encoder, table = network.encoder, np.zeros(weights[-1])
-    encoder.set_factors(table, rng.normal(size=(encoder.members, encoder.n_out)))
     for k in range(len(encoder.rows)):
         encoder.steps(table, k)[:] = 0.5 * rng.normal(size=(encoder.rows[k], encoder.width))
     coefs[-1] = table
@@ -105,9 +104,8 @@ def embedding(case, table, linear):
 def logits(case, parameters):
     """z of all rows and members: (rows, members)."""
     coefs, intercepts = parameters
-    encoder = case.network.encoder
-    e = embedding(case, coefs[-1], intercepts[-1])
-    a = e[:, None, :] * encoder.factors(coefs[-1])
+    e = embedding(case, coefs[-1], intercepts[-2])
+    a = e[:, None, :] * intercepts[-1]
     n = case.network.n_layers
     for W, b in zip(coefs[: n - 1], intercepts[: n - 1], strict=True):
         a = np.maximum(a @ W + b, 0)

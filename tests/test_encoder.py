@@ -56,8 +56,7 @@ def test_gradients_are_those_of_finite_differences(members, plain, weighted):
     network, h = case.network, 1e-6
     flat = network.flatten(parameters)
     found = flat - network.flatten(after)
-    used = np.flatnonzero(found)
-    for k in [*rng.choice(used, 150), *rng.choice(flat.size, 50)]:
+    for k in rng.choice(flat.size, 200, replace=False):
         step = np.zeros_like(flat)
         step[k] = h
         high, low = (mean_loss(network.unflatten(flat + s * step)) for s in (1, -1))

@@ -30,12 +30,13 @@ def dropout_record(kind):
     layer : the number l
     threshold : a unit is dropped where its random number of 32 bits is below
     scale : what those that stay are multiplied by
+    members : of the network: each has a mask of its own
     epoch : address of the `EPOCH`
     """
     return np.dtype(
         [
             *((name, matrix(kind)) for name in ("a", "delta")),
-            *((name, np.int64) for name in ("layer", "threshold")),
+            *((name, np.int64) for name in ("layer", "threshold", "members")),
             ("scale", np.float64),
             ("epoch", np.int64),
         ]
@@ -76,7 +77,7 @@ def drop(dropout, at, first, rows, batch):
     update, key = number(epoch.updates, batch), (epoch.seed, dropout.layer)
     start = batch * epoch.batch_size + first
     for r in range(rows):
-        row = row_number(epoch, start + r)
+        row = row_number(epoch, start + r) * dropout.members + (start + r) % dropout.members
         # The upper halves of both numbers share a word: rows are fewer than 2⁴⁸.
         counter = (row, (row >> 32) ^ (update >> 32 << 16), update)
         drop_row(a, delta, r, counter, key, dropout.threshold, dropout.scale)

@@ -10,7 +10,7 @@ where V = 0, and bent by training. All of an encoding of as many numbers as ther
 from two rows of T. A category of level j becomes T_j = V_j, and so does a gap, of a row of its own.
 A plain column has two values, which become −1 and 1; a gap becomes 0.
 
-Member m of the network sees e ⊙ r_m, with factors r of its own (Gorishniy, Kotelnikov and Babenko
+Member m of the network sees e ⊙ r_m, with factors r_m of its own (Gorishniy, Kotelnikov and Babenko
 2024, TabM-mini). A row of the table is `members` rows of the minibatch: of every member, in turn.
 
     δ_e = Σ_m r_m ⊙ δ⁽⁰⁾_m        ∂r_m = Σ e ⊙ δ⁽⁰⁾_m        ∂w₀ = Σ x̃ δ_e        ∂b₀ = Σ δ_e
@@ -53,10 +53,10 @@ COLUMN = np.dtype(
 #: Where the parameters of an embedded column lie. Fields
 #: ------
 #: knots : its first row of T
-#: table : of the matrix of r and V, its first row of `PANEL` numbers, and how many there are
-#: rows_of_table
+#: table : of the matrix that V lies in, its first row of `PANEL` numbers
+#: stored : how many of these there are
 #: rows : rows of V
-PLACE = np.dtype([(name, np.int64) for name in ("knots", "table", "rows_of_table", "rows")])
+PLACE = np.dtype([(name, np.int64) for name in ("knots", "table", "stored", "rows")])
 
 _column_at, _place_at = record_at(COLUMN), record_at(PLACE)
 _COLUMN_SIZE, _PLACE_SIZE = COLUMN.itemsize, PLACE.itemsize
@@ -74,15 +74,17 @@ def encode_record(source, kind):
     x : address of X, and the distances of its rows and columns in bytes
     members, width : of the network, and of an embedding
     n_embedded, n_plain : columns
-    columns, places : addresses of a `COLUMN` each, embedded ones first, and of a `PLACE` each of
-        the embedded ones and of all plain ones together
+    columns, places : addresses of a `COLUMN` each, embedded ones first, and of a `PLACE` of each
+        embedded one
     edges, level_rows : of all columns, see `COLUMN`
     linear : w₀ and b₀ of a column, then of the next, in rows of `PANEL`
-    table : r of all members, and V, likewise
+    table : V of a column, then of the next, likewise
+    factors : r, a row a member
     knots : T, row by row; two rows a column more than V has
     d_linear, d_table : gradients of `linear` and `table`
+    d_factors : of r, in a room of each block of rows
     a, delta : e ⊙ r and δ⁽⁰⁾, in blocks of rows
-    embedded : e, in blocks of rows of the table
+    embedded : e, and then δ_e, in blocks of rows of the table
     cell_knots, cell_shares, cell_values : j, f and x̃ of each row of the table and embedded column
     block_rows : rows of the table that a block has
     epoch : address of the `EPOCH`
@@ -96,7 +98,8 @@ def encode_record(source, kind):
             *((name, np.int64) for name in ("columns", "places", "block_rows", "epoch")),
             ("edges", numbers("float64")),
             ("level_rows", numbers("int64")),
-            *((name, one) for name in ("linear", "table", "d_linear", "d_table")),
+            *((name, one) for name in ("linear", "table", "factors")),
+            *((name, one) for name in ("d_linear", "d_table", "d_factors")),
             *((name, one) for name in ("a", "delta", "embedded")),
             ("knots", of_kind),
             ("cell_knots", numbers("int64")),
@@ -173,7 +176,7 @@ def _plain(record, column, x):
 
 @piece()
 def encode(record, at, first, rows, batch):
-    """a⁽⁰⁾ = e ⊙ r of a block of rows, of every member in turn; e and the cells are kept."""
+    """E and the cells of a block of rows of the table."""
     epoch, members, n = epoch_at(record.epoch), record.members, record.n_embedded
     start = batch * epoch.batch_size + first
     for i in range(rows // members):
@@ -185,17 +188,17 @@ def encode(record, at, first, rows, batch):
             listed(record.cell_shares, cells + k, 1)[0] = share
             listed(record.cell_values, cells + k, 1)[0] = value
             _embed(record, at, i, k, cells + k)
-        for k in range(record.n_plain):
-            column = _column_at(record.columns + (n + k) * _COLUMN_SIZE)
+        for k in range(n, n + record.n_plain):
+            column = _column_at(record.columns + k * _COLUMN_SIZE)
             x = _plain(record, column, _value(record, row, column.source))
-            _keep_plain(record, at, i, k, x)
+            place = _place_in(record.embedded, at, i, n * record.width + k - n)
+            listed(record.embedded, place, 1)[0] = x
 
 
 @kernel
 def _embed(record, at, i, k, cell):
-    """E of an embedded column k of row i of a block, and e ⊙ r of all members."""
-    width, members = record.width, record.members
-    place = _place_at(record.places + k * _PLACE_SIZE)
+    """E of an embedded column k of row i of a block."""
+    width, place = record.width, _place_at(record.places + k * _PLACE_SIZE)
     share, value = number(record.cell_shares, cell), number(record.cell_values, cell)
     row_of_knots = (place.knots + number(record.cell_knots, cell)) * width
     for q in range(0, width, LANES):
@@ -206,63 +209,79 @@ def _embed(record, at, i, k, cell):
         high = listed(record.knots, row_of_knots + width + q, LANES)
         for j in range(LANES):
             e[j] = value * w[j] + b[j] + (low[j] + share * (high[j] - low[j]))
-        to = _place_in(record.a, at, i * members, k * width + q)
+
+
+@piece()
+def spread(record, at, first, rows, batch):
+    """a⁽⁰⁾ = e ⊙ r of a block of rows, of every member in turn."""
+    members = record.members
+    for panel in range(record.embedded.panels):
+        for i in range(rows // members):
+            e = _lanes(record.embedded, at, panel, i)
+            for m in range(members):
+                a, r = _lanes(record.a, at, panel, i * members + m), _factor(record, panel, m)
+                for j in range(PANEL):
+                    a[j] = e[j] * r[j]
+
+
+@piece()
+def gather(record, at, first, rows, batch):
+    """δ_e = Σ r_m ⊙ δ⁽⁰⁾_m of a block of rows, in the place of e, and ∂r_m = Σ e ⊙ δ⁽⁰⁾_m."""
+    members = record.members
+    for panel in range(record.embedded.panels):
         for m in range(members):
-            target = listed(record.a, to + m * PANEL, LANES)
-            r = listed(record.table, place.table * PANEL + m * width + q, LANES)
-            for j in range(LANES):
-                target[j] = e[j] * r[j]
+            _lanes(record.d_factors, at, panel, m)[:] = 0
+        for i in range(rows // members):
+            e = _lanes(record.embedded, at, panel, i)
+            for m in range(members):
+                delta = _lanes(record.delta, at, panel, i * members + m)
+                dr = _lanes(record.d_factors, at, panel, m)
+                for j in range(PANEL):
+                    dr[j] += e[j] * delta[j]
+            e[:] = 0
+            for m in range(members):
+                delta = _lanes(record.delta, at, panel, i * members + m)
+                r = _factor(record, panel, m)
+                for j in range(PANEL):
+                    e[j] += delta[j] * r[j]
 
 
 @kernel
-def _width_of_plain(record):
-    """Numbers that r of a member takes for all plain columns."""
-    return (record.n_plain + PANEL - 1) // PANEL * PANEL
+def _lanes(matrix, at, panel, row):
+    """`PANEL` numbers of a row of a block."""
+    return listed(matrix, at * matrix.block + panel * matrix.panel + row * PANEL, PANEL)
 
 
 @kernel
-def _keep_plain(record, at, i, k, x):
-    """E of a plain column k of row i of a block, and e ⊙ r of all members."""
-    column = record.n_embedded * record.width + k
-    e = listed(record.embedded, _place_in(record.embedded, at, i, column), 1)
-    e[0] = x
-    place = _place_at(record.places + record.n_embedded * _PLACE_SIZE)
-    to = _place_in(record.a, at, i * record.members, column)
-    r = place.table * PANEL + k
-    for m in range(record.members):
-        factor = number(record.table, r + m * _width_of_plain(record))
-        listed(record.a, to + m * PANEL, 1)[0] = e[0] * factor
+def _factor(record, panel, m):
+    """`PANEL` factors of a member."""
+    return listed(record.factors, panel * record.factors.panel + m * PANEL, PANEL)
 
 
 @piece()
 def encode_gradient(record, at, first, rows, batch):
-    """Gradients of w₀, b₀, r and V of the embedded columns first …, over a minibatch.
-
-    Number `n_embedded` stands for all plain columns together, which have r alone.
-    """
+    """Gradients of w₀, b₀ and V of the embedded columns first …, over a minibatch."""
     for k in range(first, first + rows):
         place = _place_at(record.places + k * _PLACE_SIZE)
-        listed(record.d_table, place.table * PANEL, place.rows_of_table * PANEL)[:] = 0
-        if k < record.n_embedded:
-            listed(record.d_linear, 2 * k * record.width, 2 * record.width)[:] = 0
-            _embedding_gradient(record, k, place, batch)
-        else:
-            for j in range(record.n_plain):
-                _plain_gradient(record, j, place, batch)
+        listed(record.d_table, place.table * PANEL, place.stored * PANEL)[:] = 0
+        listed(record.d_linear, 2 * k * record.width, 2 * record.width)[:] = 0
+        _embedding_gradient(record, k, place, batch)
 
 
 @kernel
 def _embedding_gradient(record, k, place, batch):
-    """Gradients of one embedded column; e gives way to δ_e."""
+    """Gradients of one column."""
     epoch, members = epoch_at(record.epoch), record.members
     is_number = _column_at(record.columns + k * _COLUMN_SIZE).kind == NUMBER
     for position in range(0, rows_of(epoch, batch), members):
         block = position // epoch.block_rows
-        i, cell = position // members - block * record.block_rows, _cell_of(record, position, k)
+        i = position // members - block * record.block_rows
+        cell = position // members * record.n_embedded + k
         below, share = number(record.cell_knots, cell), number(record.cell_shares, cell)
         value = number(record.cell_values, cell)
         for q in range(0, record.width, LANES):
-            delta = _error(record, (block, i, k, q), place)
+            to = _place_in(record.embedded, block, i, k * record.width + q)
+            delta = listed(record.embedded, to, LANES)
             dw = listed(record.d_linear, 2 * k * record.width + q, LANES)
             db = listed(record.d_linear, (2 * k + 1) * record.width + q, LANES)
             for j in range(LANES):
@@ -281,39 +300,9 @@ def _embedding_gradient(record, k, place, batch):
 
 
 @kernel
-def _cell_of(record, position, k):
-    """Number of a cell of a minibatch, by the position of its row."""
-    return position // record.members * record.n_embedded + k
-
-
-@kernel
-def _error(record, where, place):
-    """`LANES` numbers of δ_e, in the place of e, when ∂r has been taken from that.
-
-    where : block, row in it, column, and first of the numbers
-    """
-    block, i, k, q = where
-    e = listed(record.embedded, _place_in(record.embedded, block, i, k * record.width + q), LANES)
-    at = _place_in(record.delta, block, i * record.members, k * record.width + q)
-    base = place.table * PANEL + q
-    for m in range(record.members):
-        delta = listed(record.delta, at + m * PANEL, LANES)
-        dr = listed(record.d_table, base + m * record.width, LANES)
-        for j in range(LANES):
-            dr[j] += e[j] * delta[j]
-    e[:] = 0
-    for m in range(record.members):
-        delta = listed(record.delta, at + m * PANEL, LANES)
-        r = listed(record.table, base + m * record.width, LANES)
-        for j in range(LANES):
-            e[j] += r[j] * delta[j]
-    return e
-
-
-@kernel
 def _steps(record, place, t, q):
-    """Position of `LANES` numbers of V_t of a column."""
-    return place.table * PANEL + (record.members + t) * record.width + q
+    """Position of numbers of V_t of a column, from q on."""
+    return place.table * PANEL + t * record.width + q
 
 
 @kernel
@@ -342,26 +331,11 @@ def _sum_from_the_end(record, place, n):
             row[j] += later[j]
 
 
-@kernel
-def _plain_gradient(record, j, place, batch):
-    """∂r of one plain column."""
-    epoch, members = epoch_at(record.epoch), record.members
-    column, size = record.n_embedded * record.width + j, _width_of_plain(record)
-    dr = listed(record.d_table, place.table * PANEL + j, (members - 1) * size + 1)
-    for position in range(0, rows_of(epoch, batch), members):
-        block = position // epoch.block_rows
-        i = position // members - block * record.block_rows
-        e = number(record.embedded, _place_in(record.embedded, block, i, column))
-        at = _place_in(record.delta, block, i * members, column)
-        for m in range(members):
-            dr[m * size] += e * number(record.delta, at + m * PANEL)
-
-
 @piece()
 def sum_steps(record, at, first, rows, batch):
     """T of the columns first …, from V."""
     width = record.width
-    for k in range(first, min(first + rows, record.n_embedded)):
+    for k in range(first, first + rows):
         place = _place_at(record.places + k * _PLACE_SIZE)
         is_number = _column_at(record.columns + k * _COLUMN_SIZE).kind == NUMBER
         sums = place.rows - 1 if is_number else 0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.network.layout import Layout, Place, aligned_zeros, in_rows, padded
+from fastmlp.network.layout import Layout, Place, aligned_zeros, apart, in_rows, padded
 from fastmlp.network.plan import GRADIENT_ROWS
 from fastmlp.network.program import Ref
 
@@ -53,6 +53,8 @@ class Table:
         names = ("cell_knots", "cell_shares", "cell_values")
         #: Sizes of the buffers.
         self.sizes = {"embedded": n_blocks * size, **dict.fromkeys(names, cells)}
+        if encoder is not None:
+            self.sizes["d_factors"] = n_blocks * layout.biases[-1].size
 
     @staticmethod
     def buffers(sizes: dict[str, int], dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
@@ -71,7 +73,7 @@ class Activations:
         self, layout: Layout, block_rows: int, n_blocks: int, *, with_input: bool = False
     ) -> None:
         self._dtype = layout.network.dtype
-        self._block_rows = block_rows
+        self._block_rows = apart(block_rows, self._dtype)
         self._starts, self.size = {}, 0
         # X, which has no δ in training, comes last. Rows of a sparse X are never gathered.
         inner = list(enumerate(layout.network.widths[1:-1], 1))
@@ -81,7 +83,7 @@ class Activations:
             if layer == 0:
                 self.hidden = self.size
             self._starts[layer] = (self.size, width)
-            self.size += n_blocks * block_rows * padded(width)
+            self.size += n_blocks * self._block_rows * padded(width)
         if not first:
             self.hidden = self.size
 

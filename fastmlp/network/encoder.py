@@ -60,30 +60,27 @@ class Encoder:
         """Numbers that a row becomes."""
         return len(self.rows) * self.width + self.n_plain
 
-    @property
-    def n_groups(self) -> int:
-        """Embedded columns, and one for all plain ones."""
-        return len(self.rows) + (self.n_plain > 0)
-
     @cached_property
     def places(self) -> NDArray[np.void]:
-        """Where the parameters of each group lie: `kernels.encode.PLACE`."""
-        places = np.zeros(self.n_groups, encode.PLACE)
+        """Where the parameters of each embedded column lie: `kernels.encode.PLACE`."""
+        places = np.zeros(len(self.rows), encode.PLACE)
         knots = table = 0
-        for place, rows in zip(places, self.rows, strict=False):
-            size = _panels((self.members + rows) * self.width)
+        for place, rows in zip(places, self.rows, strict=True):
+            size = _panels(rows * self.width)
             place["knots"], place["table"] = knots, table
-            place["rows_of_table"], place["rows"] = size, rows
+            place["stored"], place["rows"] = size, rows
             knots, table = knots + rows + _MORE_KNOTS, table + size
-        if self.n_plain:
-            places[-1]["table"] = table
-            places[-1]["rows_of_table"] = self.members * _panels(self.n_plain)
         return places
 
     @property
+    def shape_of_factors(self) -> tuple[int, int]:
+        """Of r."""
+        return self.members, self.n_out
+
+    @property
     def shape_of_table(self) -> tuple[int, int]:
-        """Of the array that r and V lie in."""
-        return int(self.places["rows_of_table"].sum()), PANEL
+        """Of the array that V lies in."""
+        return int(self.places["stored"].sum()), PANEL
 
     @property
     def shape_of_linear(self) -> tuple[int, int]:
@@ -95,37 +92,9 @@ class Encoder:
         """Numbers of T."""
         return sum(rows + _MORE_KNOTS for rows in self.rows) * self.width
 
-    def factors(self, table: NDArray[np.floating]) -> NDArray[np.floating]:
-        """r of all members, of shape (members, n_out), of an array of `shape_of_table`: a copy."""
-        flat, parts = table.reshape(-1), []
-        for place in self.places[: len(self.rows)]:
-            start = place["table"] * PANEL
-            part = flat[start : start + self.members * self.width]
-            parts.append(part.reshape(self.members, self.width))
-        if self.n_plain:
-            size = _panels(self.n_plain) * PANEL
-            start = self.places[-1]["table"] * PANEL
-            part = flat[start : start + self.members * size]
-            parts.append(part.reshape(self.members, size)[:, : self.n_plain])
-        return np.hstack(parts)
-
-    def set_factors(self, table: NDArray[np.floating], factors: NDArray[np.floating]) -> None:
-        """Write r of all members, of shape (members, n_out), into an array of `shape_of_table`."""
-        flat = table.reshape(-1)
-        for k, place in enumerate(self.places[: len(self.rows)]):
-            start = place["table"] * PANEL
-            own = factors[:, k * self.width : (k + 1) * self.width]
-            flat[start : start + own.size] = own.reshape(-1)
-        if self.n_plain:
-            size = _panels(self.n_plain) * PANEL
-            padded = np.zeros((self.members, size), table.dtype)
-            padded[:, : self.n_plain] = factors[:, len(self.rows) * self.width :]
-            start = self.places[-1]["table"] * PANEL
-            flat[start : start + padded.size] = padded.reshape(-1)
-
     def steps(self, table: NDArray[np.floating], k: int) -> NDArray[np.floating]:
-        """V of an embedded column, of shape (rows, width), of an array of `shape_of_table`: a view."""
-        start = int(self.places[k]["table"]) * PANEL + self.members * self.width
+        """V of a column, of shape (rows, width), of an array of `shape_of_table`: a view."""
+        start = int(self.places[k]["table"]) * PANEL
         flat = table.reshape(-1)[start : start + self.rows[k] * self.width]
         return flat.reshape(self.rows[k], self.width)
 
@@ -137,7 +106,7 @@ class Encoder:
         table : of `shape_of_table`; knots : of `n_knots` numbers, which is written
         """
         flat = knots.reshape(-1, self.width)
-        for k, place in enumerate(self.places[: len(self.rows)]):
+        for k, place in enumerate(self.places):
             V, first = self.steps(table, k), int(place["knots"])
             T = flat[first : first + len(V) + _MORE_KNOTS]
             T[:] = 0

@@ -150,7 +150,7 @@ class NetworkRecords:
         if self.source is None:
             return []
         if self.network.encoder is not None:
-            return [Step(encode.encode, self.encoding)]
+            return [Step(encode.encode, self.encoding), Step(encode.spread, self.encoding)]
         fields = {
             "x": self._x(),
             "n_features": self.network.widths[0],
@@ -164,6 +164,12 @@ class NetworkRecords:
         """Fields of the record of a dense X."""
         assert self.source is not None
         return {self.source.name: Ref("x"), "row": Ref("x_row"), "column": Ref("x_column")}
+
+    @property
+    def factors_by_block(self) -> dict[str, Any]:
+        """Fields of the record of the gradients of r, of each block of rows."""
+        place = self.layout.biases[-1]
+        return place._replace(start=0).fields("d_factors", self.dtype, block=place.size)
 
     @cached_property
     def encoding(self) -> Record:
@@ -183,6 +189,8 @@ class NetworkRecords:
             "level_rows": {"int64": Ref("level_rows")},
             "linear": self.bias(at),
             "table": self.weights(at),
+            "factors": self.bias(at + 1),
+            "d_factors": self.factors_by_block,
             "d_linear": self.bias(at, "gradients"),
             "d_table": self.weights(at, "gradients"),
             "knots": {kind: Ref("knots")},
@@ -220,6 +228,7 @@ class NetworkRecords:
             "layer": layer,
             "threshold": threshold,
             "scale": 2**32 / (2**32 - threshold),
+            "members": self.network.members,
             "epoch": self.epoch_ref,
         }
         return [Step(dropout.drop, Record(dropout.dropout_record(self.dtype.name), fields))]

@@ -20,7 +20,7 @@ Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 _CACHE_LINE = 64
 
 #: Panels whose distance in bytes is a multiple of the first number share a few sets of the cache.
-#: From the second number of rows on they lie some rows further apart.
+#: Such weights lie some rows further apart from the second number of rows on.
 _COLLIDING, _COLLIDING_ROWS = 4096, 256
 
 
@@ -82,14 +82,18 @@ class Place(NamedTuple):
         return np.ndarray(shape, flat.dtype, flat, self.start * size, strides)
 
 
+def apart(rows: int, dtype: np.dtype[Any], least: int = 0) -> int:
+    """Rows that a panel takes, so that panels of that many rows or more don't collide in cache."""
+    collides = rows >= least and rows * PANEL * dtype.itemsize % _COLLIDING == 0
+    return rows + PANEL if collides else rows
+
+
 def in_panels(start: int, rows: int, columns: int, dtype: np.dtype[Any]) -> Place:
     """Place of a matrix whose panels follow one another; its rows are padded to whole panels too.
 
     So a transpose, which goes by whole panels, finds all numbers that it reads and writes.
     """
-    stored = padded(rows)
-    if stored >= _COLLIDING_ROWS and stored * PANEL * dtype.itemsize % _COLLIDING == 0:
-        stored += PANEL
+    stored = apart(padded(rows), dtype, _COLLIDING_ROWS)
     panels = padded(columns) // PANEL
     panel = stored * PANEL
     return Place(start, panels, rows, panel, PANEL, panels * panel)
@@ -117,8 +121,8 @@ class Network:
     dtype : numpy.dtype
         float32 or float64: the type of all numbers.
     encoder : Encoder, optional
-        What makes the first of the widths of a table; its parameters are one array more of weights,
-        r and V, and one more of biases, w₀ and b₀. Its members have an output each, and share all
+        What makes the first of the widths of a table. Its parameters are one array more of weights,
+        V, and two more of biases, w₀ and b₀, and r. Its members have an output each, and share all
         layers but the last.
     """
 
@@ -166,7 +170,7 @@ class Network:
         weights[-1], biases[-1] = (self.widths[-2], self.members), (self.members,)
         if self.encoder is not None:
             weights.append(self.encoder.shape_of_table)
-            biases.append(self.encoder.shape_of_linear)
+            biases += [self.encoder.shape_of_linear, self.encoder.shape_of_factors]
         return weights, biases
 
     @cached_property
@@ -243,35 +247,33 @@ class Layout:
         """
         network, (coefs, intercepts) = self.network, parameters
         shapes = network.parameter_shapes()
-        n = len(shapes[0])
-        if len(coefs) != n or len(intercepts) != n:
+        if (len(coefs), len(intercepts)) != (len(shapes[0]), len(shapes[1])):
             raise ValueError(
-                f"The network has {n} layers; coefs_ has {len(coefs)} arrays and "
+                f"The network has {network.n_layers} layers; coefs_ has {len(coefs)} arrays and "
                 f"intercepts_ {len(intercepts)}."
             )
-        for k, (shape, shape_of_bias) in enumerate(zip(*shapes, strict=True)):
-            for name, array, expected in (
-                ("coefs_", coefs[k], shape),
-                ("intercepts_", intercepts[k], shape_of_bias),
-            ):
-                if np.shape(array) != expected:
-                    raise ValueError(
-                        f"{name}[{k}] must have shape {expected}, got {np.shape(array)}."
-                    )
+        for name, arrays, expected in (
+            ("coefs_", coefs, shapes[0]), ("intercepts_", intercepts, shapes[1])
+        ):  # fmt: skip
+            for k, (array, shape) in enumerate(zip(arrays, expected, strict=True)):
+                if np.shape(array) != shape:
+                    raise ValueError(f"{name}[{k}] must have shape {shape}, got {np.shape(array)}.")
+        for k, array in enumerate(coefs):
             last = k + 1 == network.n_layers
-            _copy_in(np.transpose(coefs[k]) if last else coefs[k], self.weights[k], out)
-            _copy_in(np.atleast_2d(intercepts[k]), self.biases[k], out)
+            _copy_in(np.transpose(array) if last else array, self.weights[k], out)
+        for k, array in enumerate(intercepts):
+            _copy_in(np.atleast_2d(array), self.biases[k], out)
 
     def unpack(self, flat: np.ndarray) -> Parameters:
         """(coefs, intercepts) of a flat array, as fresh C-contiguous arrays."""
         coefs, intercepts = [], []
-        shapes = zip(*self.network.parameter_shapes(), strict=True)
-        for k, (shape, shape_of_bias) in enumerate(shapes):
+        weights, biases = self.network.parameter_shapes()
+        for k, shape in enumerate(weights):
             last = k + 1 == self.network.n_layers
             matrix = _copy_out(self.weights[k], flat, shape[0] if last else shape[1])
             coefs.append(np.ascontiguousarray(matrix.T) if last else matrix)
-            bias = _copy_out(self.biases[k], flat, shape_of_bias[-1])
-            intercepts.append(bias.reshape(shape_of_bias))
+        for k, shape in enumerate(biases):
+            intercepts.append(_copy_out(self.biases[k], flat, shape[-1]).reshape(shape))
         return coefs, intercepts
 
 
@@ -323,10 +325,12 @@ def layout_of(network: Network, sparse: bool) -> Layout:
         at_copy += copy.size if copy is not None else 0
         copies.append(copy)
     if network.encoder is not None:
+        encoder = network.encoder
         for places, shape in (
-            (weights, network.encoder.shape_of_table),
-            (biases, network.encoder.shape_of_linear),
-        ):
+            (weights, encoder.shape_of_table), (biases, encoder.shape_of_linear)
+        ):  # fmt: skip
             places.append(in_rows(at, *shape))
             at += places[-1].size
+        biases.append(in_panels(at, *encoder.shape_of_factors, network.dtype))
+        at += biases[-1].size
     return Layout(network, sparse, tuple(weights), tuple(biases), tuple(copies), at, at_copy)

@@ -21,7 +21,7 @@ from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.buffers import Activations, Buffers, Rooms, Table, column, contiguous
 from fastmlp.network.layers import NetworkRecords
 from fastmlp.network.layout import Layout
-from fastmlp.network.plan import BIAS, COLUMNS, GRADIENT_ROWS, MATRIX, Plan, weight_units
+from fastmlp.network.plan import BIAS, COLUMNS, FACTORS, GRADIENT_ROWS, MATRIX, Plan, weight_units
 from fastmlp.network.program import Program, Record, Ref, Segment, Step
 from fastmlp.network.regularisation import NONE, Regularisation
 
@@ -140,6 +140,8 @@ class Minibatch:
         encodes = net.network.encoder is not None
         for layer in range(net.last, -1 if encodes else 0, -1):
             steps += net.backward_steps(self.records, layer)
+        if encodes:
+            steps.append(Step(encode.gather, net.encoding))
         for layer, record in enumerate(self.of_block):
             last = layer == net.last
             piece = dense.output_gradient_of_block if last else dense.gradient_of_block
@@ -173,6 +175,9 @@ class Minibatch:
                 if what == COLUMNS:
                     segments += self._column_segments(first, end)
                     continue
+                if what == FACTORS:
+                    segments.append(Segment(self._factor_steps(), 0, end, end))
+                    continue
                 if what == MATRIX:
                     if begins:
                         segments += self._sorted_entries(layer, first, end, number)
@@ -191,20 +196,22 @@ class Minibatch:
         assert encoder is not None
         places = encoder.places
         low = int(places["table"][first])
-        high = int(places["table"][end - 1] + places["rows_of_table"][end - 1])
-        # Rows of w₀ and b₀ that a column has; of plain ones there are none.
-        rows = 2 * encoder.width // PANEL
-        low_linear, high_linear = rows * first, rows * min(end, len(encoder.rows))
+        high = int(places["table"][end - 1] + places["stored"][end - 1])
+        rows = 2 * encoder.width // PANEL  # of w₀ and b₀ of a column
         gradient = Step(encode.encode_gradient, self.net.encoding)
         refresh = Step(encode.sum_steps, self.net.encoding)
-        segments = [
+        update, update_linear = (tuple(self._update(at, bias=bias)) for bias in (False, True))
+        return [
             Segment((gradient,), first, end, end - first),
-            Segment(tuple(self._update(at, bias=False)), low, high, high - low),
+            Segment(update, low, high, high - low),
+            Segment(update_linear, rows * first, rows * end, rows * (end - first)),
+            Segment((refresh,), first, end, end - first),
         ]
-        if low_linear < high_linear:
-            update = tuple(self._update(at, bias=True))
-            segments.append(Segment(update, low_linear, high_linear, high_linear - low_linear))
-        return [*segments, Segment((refresh,), first, end, end - first)]
+
+    def _factor_steps(self) -> tuple[Step, ...]:
+        """Gradient and update of r."""
+        record = self._update_record(self.net.last + 2, True)
+        return (Step(updates.sum_of_blocks, record), *self._update(self.net.last + 2, bias=True))
 
     def _sorted_entries(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
         """What comes ahead of the gradient of a sparse X."""
@@ -288,11 +295,15 @@ class Minibatch:
         buffers = [("w", "parameters"), ("m", "moment_1"), ("v", "moment_2")]
         if self.update.regularisation.ema_decay is not None:
             buffers.append(("average", "average"))
-        blocks = {**contiguous(where(layer, "blocks")), "block": net.layout.size}
+        blocks: dict[str, Any] = {}
+        if layer > net.last + 1:
+            blocks = net.factors_by_block
+        elif self.plan.by_block and layer <= net.last:
+            blocks = {**contiguous(where(layer, "blocks")), "block": net.layout.size}
         values = {
             **{name: contiguous(where(layer, buffer)) for name, buffer in buffers},
             "dw": contiguous(self._gradient_place(layer, bias=bias)),
-            "parts": blocks if self.plan.by_block and layer <= self.net.last else {},
+            "parts": blocks,
             "alpha": alpha,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
             "epoch": net.epoch_ref,

@@ -142,8 +142,9 @@ def plan_training(
     return Plan(batch_size, n_threads, block_rows, n_blocks, by_block, min(n_units, n_blocks))
 
 
-#: What a part of phase 2 works on: rows of a matrix, a bias, or columns of a table.
-MATRIX, BIAS, COLUMNS = "matrix", "bias", "columns"
+#: What a part of phase 2 works on: rows of a matrix, a bias, columns of a table, or the factors of
+#: members.
+MATRIX, BIAS, COLUMNS, FACTORS = "matrix", "bias", "columns", "factors"
 
 
 def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, int]]]:
@@ -151,8 +152,8 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
 
     Returns
     -------
-    list of lists of (MATRIX, BIAS or COLUMNS, layer, first, last + 1)
-        Stored rows, or groups of columns of an encoder, which stands behind the last layer. A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
+    list of lists of (what, layer, first, last + 1)
+        Stored rows, or columns of an encoder, which stands behind the last layer. A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
         a⁽ˡ⁻¹⁾, because gradients are products by panels, and so is the transpose that follows. The
         first matrix has neither in phase 2 where gradients are summed by block: it is cut finer.
     """
@@ -171,9 +172,9 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
             parts.append((columns, BIAS, layer, 0, 1))
     encoder = layout.network.encoder
     if encoder is not None:
-        sizes = [2 * encoder.width] * len(encoder.rows) + [2 * encoder.n_plain]
-        for k in range(encoder.n_groups):
-            parts.append((sizes[k], COLUMNS, last + 1, k, k + 1))
+        for k in range(len(encoder.rows)):
+            parts.append((encoder.width, COLUMNS, last + 1, k, k + 1))
+        parts.append((encoder.n_out, FACTORS, last + 1, 0, encoder.members))
     total = sum(work for work, *_ in parts)
     units: list[list[tuple[str, int, int, int]]] = [[] for _ in range(plan.n_units)]
     done = 0
