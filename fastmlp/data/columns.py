@@ -263,16 +263,7 @@ class Levels:
 
 
 def codes_of(raw: Raw, levels: Levels, label: str) -> Array:
-    """The codes of a column in the matrix.
-
-    Parameters
-    ----------
-    raw : Raw
-        The column.
-    levels : Levels
-        The levels in fit.
-    label : str
-        Its name in errors.
+    """The codes of a column in the matrix, of which errors say the label.
 
     Returns
     -------

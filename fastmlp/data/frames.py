@@ -48,7 +48,8 @@ def source_of_frame(X: Any, *, few_as_objects: bool) -> Source:
             raise TypeError("X is a lazy frame: pass X.collect().") from error
         if hasattr(X, "compute"):
             raise TypeError("X is a lazy frame: pass X.compute().") from error
-        if not hasattr(X, "__arrow_c_stream__") or hasattr(X, "to_list"):
+        is_column = hasattr(X, "to_list") or hasattr(X, "type")
+        if is_column or not hasattr(X, "__arrow_c_stream__"):
             raise TypeError(f"X is not a table that narwhals reads: {type(X)}.") from error
         only_polars = "polars" in sys.modules and "pyarrow" not in sys.modules
         frame = nw.from_arrow(X, backend="polars" if only_polars else "pyarrow")
@@ -56,7 +57,8 @@ def source_of_frame(X: Any, *, few_as_objects: bool) -> Source:
     if not (implementation.is_polars() or implementation.is_pyarrow()):
         return source_of(frame.to_pandas(), few_as_objects=few_as_objects)
     if few_as_objects and 0 < len(frame) <= FEW_ROWS:
-        return ObjectSource([list(each) for each in zip(*frame.rows(), strict=True)], frame.columns)
+        columns = [list(each) for each in zip(*frame.rows(), strict=True)]
+        return ObjectSource(columns, frame.shape, frame.columns)
     return FrameSource(frame)
 
 

@@ -20,7 +20,7 @@ MOST_BYTES = 2 << 30
 
 # Up to so many rows of a frame are read as Python objects, which takes less time than the calls
 # that read column by column.
-FEW_ROWS = 32
+FEW_ROWS = 100
 
 
 class Source(Protocol):
@@ -69,10 +69,12 @@ class ArraySource:
 class ObjectSource:
     """Columns of an array of Python objects, or of a few rows of a frame."""
 
-    def __init__(self, columns: list[list[Any]], names: list[str] | None = None) -> None:
+    def __init__(
+        self, columns: list[list[Any]], shape: tuple[int, int], names: list[str] | None = None
+    ) -> None:
         self._columns = columns
         self.names = names
-        self.shape = (len(columns[0]) if columns else 0, len(columns))
+        self.shape = shape
 
     @property
     def dtypes(self) -> Sequence[str]:
@@ -126,8 +128,8 @@ def _plain_array(X: Any) -> Source:
     """The columns of an array, or of what NumPy makes an array of."""
     if isinstance(X, np.ma.MaskedArray):
         numeric = X.dtype.kind in "biuf"
-        masked: Any = X.astype(np.float64 if numeric else object)
-        X = masked.filled(np.nan if numeric else None)
+        mask, X = np.ma.getmaskarray(X), X.data.astype(np.float64 if numeric else object)
+        X[mask] = np.nan if numeric else None
     if not hasattr(X, "dtype"):
         # NumPy would turn the numbers of a list into text if one of its rows has text.
         as_objects = np.asarray(X, dtype=object)
@@ -141,7 +143,7 @@ def _plain_array(X: Any) -> Source:
     if X.dtype.kind in "biuf":
         return ArraySource(X)
     if X.dtype.kind in "OUT":
-        return ObjectSource(X.astype(object, copy=False).T.tolist())
+        return ObjectSource(X.astype(object, copy=False).T.tolist(), X.shape)
     refuse("Input X", family_of(X.dtype.type))
     raise AssertionError  # never reached
 
@@ -180,7 +182,7 @@ def _names_of(names: list[Any]) -> list[str] | None:
 
 def _is_frame(X: Any) -> bool:
     """Whether X, which is no frame of pandas, is one of another library, or a stream of Arrow's."""
-    if isinstance(X, np.ndarray | list | tuple):
+    if isinstance(X, np.ndarray | list | tuple) or getattr(X, "ndim", 2) != 2:
         return False
     of = type(X).__module__.partition(".")[0]
     return of in ("cudf", "dask", "modin", "narwhals", "polars", "pyarrow") or any(
@@ -214,7 +216,7 @@ def source_of(X: Any, *, few_as_objects: bool = False) -> Source:
     if pandas is not None and isinstance(X, pandas.DataFrame):
         names = _names_of(X.columns.tolist())
         if few_as_objects and len(X) <= FEW_ROWS:
-            source = ObjectSource(X.to_numpy(dtype=object).T.tolist(), names)
+            source = ObjectSource(X.to_numpy(dtype=object).T.tolist(), X.shape, names)
         else:
             source = PandasSource(X, names)
     elif scipy.sparse.issparse(X):
