@@ -24,7 +24,7 @@ as the mean of the target, which `fit_transform` takes from other rows than thos
     )
     encoder = make_column_transformer(
         (one_hot, few_levels),
-        (TargetEncoder(random_state=0), many_levels),
+        (TargetEncoder(), many_levels),
         remainder=SmoothRobustScaler(),
     )
 """
