@@ -19,6 +19,7 @@ RANKS = {
     "streaming": 6,
     "dask": 6,
     "onnx": 6,
+    "preprocessing": 6,
     "estimators": 5,
     "export": 4,
     "inspection": 4,
