@@ -42,7 +42,7 @@ def run(name, arrays, alpha, scale, rate, optimizer, rows=None, gap=0):
         update_record(dtype.name),
         **{key: x.fields(advance=x.row) for key, x in (("w", w), ("m", m), ("v", v))},
         dw=g, alpha=update.alpha, **dict(zip(CONSTANTS, update.constants, strict=True)),
-        epoch=address(epoch),
+        speed=1.0, epoch=address(epoch),
     )  # fmt: skip
     call(PIECES[name], record, at=2, first=rows.start, rows=rows.stop - rows.start, batch=1)
     check_unchanged(g)
@@ -179,7 +179,7 @@ def test_rows_beside_each_other(dtype, name):
     fields["dw"][w.memory.dtype.name] += g.row * w.memory.itemsize  # the room begins with row 1
     fields["dw"]["advance"] = 0
     record = filled(
-        update_record(w.memory.dtype.name), **fields, alpha=0.1, epoch=address(epoch),
+        update_record(w.memory.dtype.name), **fields, alpha=0.1, speed=1.0, epoch=address(epoch),
         **dict(zip(CONSTANTS, update.constants, strict=True)),
     )  # fmt: skip
     call(PIECES[name], record, first=1, rows=4)
@@ -212,7 +212,7 @@ def test_sum_of_blocks(dtype, seed, n_blocks, shape, cut, block_rows, data):
     epoch = filled(EPOCH, n_rows=2 * 40 + length, batch_size=40, block_rows=block_rows)
     record = filled(
         update_record(np.dtype(dtype).name), dw=room, parts=p.fields(advance=PANEL),
-        epoch=address(epoch),
+        speed=1.0, epoch=address(epoch),
     )  # fmt: skip
     call(sum_of_blocks, record, at=1, first=rows.start, rows=count, batch=2)
     check_unchanged(p)
@@ -227,7 +227,7 @@ def test_rates_and_scales_are_those_of_the_minibatch():
     rates, scales = Guarded(np.array([0.5, 0.25])), Guarded(np.array([1.0, 2.0]))
     w, g, m = Panels(np.zeros((1, 16))), Panels(np.ones((1, 16))), Panels(np.zeros((1, 16)))
     epoch = filled(EPOCH, rates=rates, scales=scales)
-    record = filled(update_record("float64"), w=w, m=m, dw=g, epoch=address(epoch))
+    record = filled(update_record("float64"), w=w, m=m, dw=g, speed=1.0, epoch=address(epoch))
     for batch, value in ((0, -0.5), (1, -1.0)):
         call(sgd, record, rows=1, batch=batch)
         np.testing.assert_array_equal(w.values, value)

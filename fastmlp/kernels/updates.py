@@ -33,6 +33,7 @@ def update_record(kind):
     dw : ∂ℒ, in the room of the unit, or in the buffer of all gradients
     parts : ∂ℒ of each block of rows, where the gradient is summed block by block
     alpha : strength of the L2 term; 0 for a bias
+    speed : what the learning rate is multiplied by
     momentum … epsilon : see `CONSTANTS`
     average : the average of w over the updates
     gradient_squares : ‖row‖² of the gradient
@@ -44,6 +45,7 @@ def update_record(kind):
             *((name, one) for name in ("w", "m", "v", "dw", "parts", "average")),
             ("gradient_squares", numbers("float64")),
             ("alpha", np.float64),
+            ("speed", np.float64),
             *((name, np.float64) for name in CONSTANTS),
             ("epoch", np.int64),
         ]
@@ -120,7 +122,7 @@ _penalty = elementwise(penalty_formula, views=2, scalars=1, writes=(0,))
 def sgd(update, at, first, rows, batch):
     """One step of `sgd_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch) * update.speed
     w, v = part(update.w, 0, first, rows), part(update.m, 0, first, rows)
     _sgd((w, v, part(update.dw, at, first, rows)), (update.alpha, scale, rate, update.momentum))
 
@@ -129,7 +131,7 @@ def sgd(update, at, first, rows, batch):
 def nesterov(update, at, first, rows, batch):
     """One step of `nesterov_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch) * update.speed
     w, v = part(update.w, 0, first, rows), part(update.m, 0, first, rows)
     _nesterov(
         (w, v, part(update.dw, at, first, rows)), (update.alpha, scale, rate, update.momentum)
@@ -140,7 +142,7 @@ def nesterov(update, at, first, rows, batch):
 def adam(update, at, first, rows, batch):
     """One step of `adam_formula` for rows first … of the parameters (N4)."""
     epoch = epoch_at(update.epoch)
-    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch)
+    scale, rate = number(epoch.scales, batch), number(epoch.rates, batch) * update.speed
     w, dw = part(update.w, 0, first, rows), part(update.dw, at, first, rows)
     m, v = part(update.m, 0, first, rows), part(update.v, 0, first, rows)
     betas = (update.beta_1, update.rest_1, update.beta_2, update.rest_2)

@@ -36,6 +36,7 @@ class Update:
     alpha: float = 0.0
     constants: tuple[float, ...] = (0.0,) * len(updates.CONSTANTS)
     regularisation: Regularisation = NONE
+    encoder_speed: float = 1.0
 
     @property
     def clips(self) -> bool:
@@ -305,6 +306,7 @@ class Minibatch:
             "dw": contiguous(self._gradient_place(layer, bias=bias)),
             "parts": blocks,
             "alpha": alpha,
+            "speed": self.update.encoder_speed if layer > net.last else 1.0,
             **dict(zip(updates.CONSTANTS, self.update.constants, strict=True)),
             "epoch": net.epoch_ref,
         }

@@ -14,7 +14,10 @@ from fastmlp.network.regularisation import NONE, Regularisation
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Which update is made, and its constants (see `kernels.updates`)."""
+    """Which update is made, and its constants (see `kernels.updates`).
+
+    encoder_speed : what the learning rate of an encoder's parameters is multiplied by
+    """
 
     solver: str = "adam"
     momentum: float = 0.9
@@ -22,6 +25,7 @@ class Optimizer:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+    encoder_speed: float = 1.0
 
     @property
     def n_moments(self) -> int:
@@ -44,7 +48,9 @@ class Optimizer:
         # make the update 0 / 0.
         epsilon = max(self.epsilon, float(np.finfo(dtype).tiny))
         constants = self.momentum, self.beta_1, rest_1, self.beta_2, rest_2, epsilon
-        return Update(piece, alpha, tuple(map(float, constants)), regularisation)
+        return Update(
+            piece, alpha, tuple(map(float, constants)), regularisation, self.encoder_speed
+        )
 
     def rates(self, learning_rate: float | np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Rates of the updates of these numbers, from 1: Adam's hold its bias correction.

@@ -1,121 +1,225 @@
-"""What each column of a table becomes, from the rows that a network is trained on."""
+"""What each column of a table becomes, learned from the rows that a network is trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeClassifier
 
+from fastmlp.data.edges import column_edges
+from fastmlp.data.scaling import center_and_scale
 from fastmlp.kernels import encode
 from fastmlp.network.encoder import Columns, Encoder
+from fastmlp.network.layout import Network, Parameters
+
+Array = NDArray[Any]
 
 
-def tree_edges(x, y, n_bins, leaf, weight=None):
-    tree = DecisionTreeClassifier(max_leaf_nodes=n_bins, min_samples_leaf=leaf, random_state=0)
-    tree.fit(x[:, None], y, weight)
-    inner = tree.tree_.threshold[tree.tree_.feature >= 0]
-    return np.unique(np.r_[x.min(), inner, x.max()])
+@dataclass(frozen=True)
+class Embeddings:
+    """How columns are to be embedded.
+
+    Attributes
+    ----------
+    members : int
+        Members of the network.
+    width : int
+        Numbers that a column becomes.
+    n_bins : int
+        Bins of a column of numbers at most.
+    rows_of_bin : int
+        Rows that a bin has at least.
+    rows_of_level : int
+        Rows that a level of a category has at least; those of fewer share an embedding, which is
+        also that of levels never seen.
+    """
+
+    members: int
+    width: int
+    n_bins: int
+    rows_of_bin: int
+    rows_of_level: int
 
 
-def quantile_edges(x, n_bins):
-    return np.unique(np.quantile(x, np.linspace(0, 1, n_bins + 1)))
+@dataclass(frozen=True)
+class Encoding:
+    """What the columns of a table become.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        The structure.
+    columns : Columns
+        The numbers.
+    """
+
+    encoder: Encoder
+    columns: Columns
+
+    def becomes(self) -> list[str]:
+        """Say what each column of the table becomes."""
+        words = ["nothing: it has one value"] * self.encoder.n_columns
+        width = self.encoder.width
+        for record in self.columns.columns:
+            kind, source = record["kind"], int(record["source"])
+            if kind == encode.NUMBER:
+                words[source] = f"number: {int(record['edges']) - 1} bins, {width} outputs"
+            elif kind == encode.CATEGORY:
+                rows = self.columns.level_rows[record["level"] :][: record["levels"] + 2]
+                words[source] = f"category: {len(np.unique(rows))} levels, {width} outputs"
+            else:
+                words[source] = "two values: 1 output"
+        return words
 
 
-def robust(x):
-    q1, center, q3 = np.quantile(x, [0.25, 0.5, 0.75])
-    scale = q3 - q1
-    if scale == 0:
-        scale = (x.max() - x.min()) / 2
-    return center, scale if scale > 0 else 1.0
+class _Lists:
+    """Columns while they are collected."""
+
+    def __init__(self) -> None:
+        self.embedded: list[Array] = []
+        self.plain: list[Array] = []
+        self.rows: list[int] = []
+        self.edges: list[Array] = []
+        self.levels: list[Array] = []
+        self.n_edges = self.n_levels = 0
+
+    def add_number(self, source: int, edges: Array, center: float, scale: float) -> None:
+        """Add a column of numbers, which has a row for gaps."""
+        self.embedded.append(
+            _record(
+                source, encode.NUMBER, start=self.n_edges, edges=len(edges), center=center,
+                scale=scale,
+            )
+        )  # fmt: skip
+        self.edges.append(edges)
+        self.n_edges += len(edges)
+        self.rows.append(len(edges))
+
+    def add_category(self, source: int, rows: Array) -> None:
+        """Add a category; rows : of V, for each code, then for other codes and for gaps."""
+        n_codes = len(rows) - 2
+        self.embedded.append(
+            _record(source, encode.CATEGORY, level=self.n_levels, levels=n_codes)
+        )  # fmt: skip
+        self.levels.append(rows)
+        self.n_levels += len(rows)
+        self.rows.append(int(rows.max()) + 1)
+
+    def add_plain(self, source: int, kind: int, low: float, high: float) -> None:
+        """Add a column of two values."""
+        self.plain.append(_record(source, kind, low=low, high=high))
 
 
-def learn_columns(X, is_category, y, opt):
-    """(Encoder args, Columns, what) from training rows X (n, columns)."""
-    embedded, plain, rows, edges_list, levels_list = [], [], [], [], []
-    n_edges = n_levels = 0
-    for j in range(X.shape[1]):
-        x = X[:, j]
+def _record(source: int, kind: int, **fields: float) -> Array:
+    record = np.zeros(1, encode.COLUMN)
+    record["source"], record["kind"], record["scale"] = source, kind, 1
+    for name, value in fields.items():
+        record[name] = value
+    return record
+
+
+def learn_encoding(
+    X: Array, is_category: Sequence[bool], targets: Array, weight: Array | None, how: Embeddings
+) -> Encoding | None:
+    """Find what each column of a table becomes.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_columns)
+        The rows to learn from: numbers, codes of categories, and NaN.
+    is_category : sequence of bool of length n_columns
+        Which columns hold codes.
+    targets : ndarray of bool of shape (n,)
+        The targets of the rows: edges lie where they change.
+    weight : ndarray of shape (n,), or None
+        Weights of the rows.
+    how : Embeddings
+        Sizes.
+
+    Returns
+    -------
+    Encoding or None
+        None where no column has two values.
+    """
+    lists = _Lists()
+    for j, categorical in enumerate(is_category):
+        x = np.ascontiguousarray(X[:, j])
         gaps = np.isnan(x)
         known = x[~gaps]
-        record = np.zeros(1, encode.COLUMN)
-        record["source"], record["scale"] = j, 1
-        values, counts = np.unique(known, return_counts=True)
-        if len(values) + gaps.any() < 2:
-            continue
-        if is_category[j]:
-            L = int(values[-1]) + 1 if len(values) else 0
-            kept = values[counts >= opt.min_frequency].astype(int)
-            if len(values) == 2 and not gaps.any():
-                record["kind"], record["low"], record["high"] = encode.PLAIN_CATEGORY, *values
-                plain.append(record)
-                continue
-            table = np.zeros(L + 2, np.int64)  # row 0: all others
-            table[kept] = 1 + np.arange(len(kept))
-            n_rows = 1 + len(kept)
-            if gaps.sum() >= opt.min_frequency:
-                table[-1] = n_rows
-                n_rows += 1
-            record["kind"], record["level"], record["levels"] = encode.CATEGORY, n_levels, L
-            n_levels += L + 2
-            levels_list.append(table)
-            embedded.append(record)
-            rows.append(n_rows)
-            continue
-        if len(values) == 1:
-            record["kind"], record["level"], record["levels"] = encode.CATEGORY, n_levels, 0
-            n_levels += 2
-            levels_list.append(np.array([0, 1]))
-            embedded.append(record)
-            rows.append(2)
-            continue
-        if len(values) == 2 and not gaps.any():
-            record["kind"], record["low"], record["high"] = encode.PLAIN_NUMBER, *values
-            plain.append(record)
-            continue
-        if opt.bins == "tree":
-            edges = tree_edges(known, y[~gaps], opt.n_bins, opt.leaf)
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+        if categorical:
+            _learn_category(lists, j, known, int(gaps.sum()), how)
+        elif low == high:
+            if gaps.any() and len(known):
+                # A value and gaps: any number is an "other" of a category without codes.
+                lists.add_category(j, np.array([0, 1]))
+        elif not gaps.any() and np.all((known == low) | (known == high)):
+            lists.add_plain(j, encode.PLAIN_NUMBER, low, high)
         else:
-            edges = quantile_edges(known, opt.n_bins)
-        record["kind"], record["start"], record["edges"] = encode.NUMBER, n_edges, len(edges)
-        record["center"], record["scale"] = robust(known)
-        n_edges += len(edges)
-        edges_list.append(edges)
-        embedded.append(record)
-        rows.append(len(edges))
+            of_known = None if weight is None else weight[~gaps]
+            edges = column_edges(known, targets[~gaps], how.n_bins, how.rows_of_bin, of_known)
+            if len(edges):
+                lists.add_number(j, edges, *center_and_scale(known))
+    records = [*lists.embedded, *lists.plain]
+    if not records:
+        return None
     columns = Columns(
-        np.concatenate([*embedded, *plain]),
-        np.concatenate(edges_list) if edges_list else np.zeros(0),
-        np.concatenate(levels_list) if levels_list else np.zeros(0, np.int64),
+        np.concatenate(records),
+        np.concatenate([np.empty(0), *lists.edges]),
+        np.concatenate([np.empty(0, np.int64), *lists.levels]),
     )
-    return Encoder(X.shape[1], opt.members, opt.width, tuple(rows), len(plain)), columns
+    encoder = Encoder(X.shape[1], how.members, how.width, tuple(lists.rows), len(lists.plain))
+    return Encoding(encoder, columns)
 
 
-def start(network, columns, rng, opt):
-    """Random parameters."""
+def _learn_category(
+    lists: _Lists, source: int, known: Array, n_gaps: int, how: Embeddings
+) -> None:
+    """Give levels of enough rows a row of V each; row 0 is that of all others."""
+    codes, counts = np.unique(known, return_counts=True)
+    if len(codes) + (n_gaps > 0) < 2:
+        return
+    if len(codes) == 2 and n_gaps == 0:
+        lists.add_plain(source, encode.PLAIN_CATEGORY, *codes)
+        return
+    kept = codes[counts >= how.rows_of_level].astype(np.intp)
+    rows = np.zeros((int(codes.max()) + 1 if len(codes) else 0) + 2, np.int64)
+    rows[kept] = 1 + np.arange(len(kept))
+    if n_gaps >= how.rows_of_level:
+        rows[-1] = 1 + len(kept)
+    if rows.max() > 0:
+        lists.add_category(source, rows)
 
-    def uniform(fan_in, *shape):
-        return rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape)
 
-    encoder = network.encoder
-    coefs, intercepts = [], []
-    for n_in, n_out in network.shapes():
-        last = n_out == 1
-        coefs.append(uniform(n_in, n_in, encoder.members if last else n_out))
-        intercepts.append(uniform(n_in, encoder.members if last else n_out))
-    table = np.zeros(encoder.shape_of_table)
+def initial_parameters(network: Network, encoding: Encoding, rng: np.random.RandomState) -> Parameters:
+    """Draw the weights that training starts from.
+
+    Weights and biases are uniform within ±1/√fan_in, as torch's are, and w₀, b₀ and the rows of
+    categories within ±1/√width. V of numbers is 0: a column is linear at first. r is one number a
+    member and column, from N(0, 1), or ±1 for a column of two values (Gorishniy, Kotelnikov and
+    Babenko 2024).
+    """
+    encoder = encoding.encoder
+
+    def uniform(fan_in: int, *shape: int) -> Array:
+        bound = fan_in**-0.5
+        return rng.uniform(-bound, bound, shape).astype(network.dtype)
+
+    weights, biases = network.parameter_shapes()
+    n_in = [*network.widths[:-1]]
+    coefs = [uniform(fan_in, *shape) for fan_in, shape in zip(n_in, weights, strict=False)]
+    intercepts = [uniform(fan_in, *shape) for fan_in, shape in zip(n_in, biases, strict=False)]
+    table = np.zeros(encoder.shape_of_table, network.dtype)
     for k, rows in enumerate(encoder.rows):
-        if columns.columns[k]["kind"] == encode.CATEGORY:
-            encoder.steps(table, k)[:] = opt.category_scale * uniform(encoder.width, rows, encoder.width)
-    n = len(encoder.rows)
-    factors = np.ones((encoder.members, encoder.n_out))
+        if encoding.columns.columns[k]["kind"] == encode.CATEGORY:
+            encoder.steps(table, k)[:] = uniform(encoder.width, rows, encoder.width)
+    factors = np.ones(encoder.shape_of_factors, network.dtype)
     if encoder.members > 1:
-        factors = np.hstack([
-            np.repeat(rng.normal(size=(encoder.members, n)), encoder.width, 1),
-            rng.choice([-1.0, 1.0], size=(encoder.members, encoder.n_plain)),
-        ])
-    coefs.append(table)
-    intercepts += [uniform(encoder.width, *encoder.shape_of_linear), factors]
-    return coefs, intercepts
+        of_columns = rng.normal(size=(encoder.members, len(encoder.rows)))
+        signs = rng.randint(2, size=(encoder.members, encoder.n_plain)) * 2.0 - 1.0
+        factors[:] = np.hstack([np.repeat(of_columns, encoder.width, axis=1), signs])
+    linear = uniform(encoder.width, *encoder.shape_of_linear)
+    return [*coefs, table], [*intercepts, linear, factors]
