@@ -105,7 +105,7 @@ def step_of_pieces(X, y, coefs, intercepts):
             fields |= {"delta_in": deltas[k], "gate": deltas[k]}
         if not last:
             fields |= {"a": acts[k + 1], "delta": deltas[k + 1], "copies": k > 0}
-        records.append(filled(layer_record("float64"), **fields))
+        records.append(filled(layer_record("float64"), members=1, **fields))
         gradients.append((dW, db))
     least, most = limits(np.dtype(np.float64))
     output = filled(

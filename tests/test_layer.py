@@ -25,7 +25,7 @@ def lanes(dtype):
 
 
 def record_of(dtype, **values):
-    return filled(kernels.layer_record(np.dtype(dtype).name), **values)
+    return filled(kernels.layer_record(np.dtype(dtype).name), **{"members": 1, **values})
 
 
 def numbers(rng, shape, dtype):

@@ -1,0 +1,174 @@
+"""Networks for a table: what one is, and how it is trained on some of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.data.rows import Rows
+from fastmlp.data.split import Validation
+from fastmlp.network.layout import Network, Parameters
+from fastmlp.network.numbers import Numbers
+from fastmlp.network.prediction import predict
+from fastmlp.network.regularisation import Regularisation
+from fastmlp.network.session import Optimizer, Session
+from fastmlp.training.encoding import Encoding, initial_parameters
+from fastmlp.training.loop import FitResult, Training, Watcher
+from fastmlp.training.recipe import Recipe
+from fastmlp.training.schedules import Constant, Scale, cosine
+from fastmlp.training.stopping import Plateau
+from fastmlp.training.weights import FLOAT32
+
+Array = NDArray[Any]
+
+ACTIVATION = "relu"
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A trained network, and what it makes of the columns.
+
+    Attributes
+    ----------
+    encoding : Encoding
+        What the columns become.
+    hidden : tuple of int
+        Units of the hidden layers.
+    parameters : tuple of (coefs, intercepts)
+        Weights and biases: of the layers, then V; of the layers, then w₀ with b₀, and r.
+    """
+
+    encoding: Encoding
+    hidden: tuple[int, ...]
+    parameters: Parameters
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in ("encoding", "hidden", "parameters")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @property
+    def network(self) -> Network:
+        """The structure."""
+        return network_of(self.encoding, self.hidden)
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        numbers = Numbers(self.network, False, self.encoding.columns)
+        numbers.set_parameters(self.parameters)
+        return numbers
+
+    @cached_property
+    def _arrays(self) -> dict[str, Array]:
+        return self._numbers.encoding()
+
+    def probabilities(
+        self, rows: Rows, n_threads: int, order: NDArray[np.int64] | None = None
+    ) -> Array:
+        """1 − ŷ and ŷ of rows, or of those that `order` names: (n, 2), of float32."""
+        numbers = self._numbers
+        return predict(
+            numbers.layout, numbers.parameters, rows, order, n_threads, probabilities=True,
+            encoding=self._arrays,
+        )  # fmt: skip
+
+
+def network_of(encoding: Encoding, hidden: tuple[int, ...]) -> Network:
+    """The network behind an encoding."""
+    encoder = encoding.encoder
+    return Network((encoder.n_out, *hidden, 1), (ACTIVATION,) * len(hidden), FLOAT32, encoder)
+
+
+@dataclass(frozen=True)
+class TableData:
+    """A table to train on.
+
+    Attributes
+    ----------
+    rows : Rows
+        Its matrix.
+    is_category : sequence of bool
+        Which columns hold codes.
+    targets : ndarray of bool of shape (n,)
+    weight : ndarray of shape (n,), or None
+        Weights of the rows.
+    """
+
+    rows: Rows
+    is_category: Sequence[bool]
+    targets: Array
+    weight: Array | None
+
+
+@dataclass
+class Member:
+    """One network of several, while it is trained.
+
+    Attributes
+    ----------
+    data : TableData
+        The table.
+    order : ndarray of int64
+        Its training rows.
+    validation : Validation
+        The rows that are held out.
+    encoding : Encoding
+        What the columns become.
+    recipe : Recipe
+        How it is trained.
+    session : Session
+        In which it is trained.
+    rng : RandomState
+        Where random numbers are drawn from.
+    """
+
+    data: TableData
+    order: NDArray[np.int64]
+    validation: Validation
+    encoding: Encoding
+    recipe: Recipe
+    session: Session
+    rng: np.random.RandomState
+    watchers: Sequence[Watcher] = field(default=())
+
+    def train(self) -> FitResult:
+        """Train, and return the weights of the epoch of the best score with all curves."""
+        recipe, data = self.recipe, self.data
+        batch_size = min(recipe.batch_size, len(self.order))
+        seed = int(self.rng.randint(2**32, dtype=np.uint32))
+        regularisation = Regularisation(
+            dropout=(recipe.dropout,) * len(recipe.hidden), weight_decay=recipe.weight_decay,
+            seed=seed,
+        )  # fmt: skip
+        optimizer = Optimizer(beta_2=recipe.beta_2, encoder_speed=recipe.encoder_speed)
+        self.session.set_parameters(
+            *initial_parameters(self.session.network, self.encoding, self.rng)
+        )
+        self.session.prepare(
+            data.rows, data.targets, data.weight, batch_size, alpha=0.0, optimizer=optimizer,
+            regularisation=regularisation,
+        )  # fmt: skip
+        schedule = Constant(recipe.learning_rate)
+        n_minibatches = math.ceil(len(self.order) / batch_size)
+        schedule.scale = Scale(cosine, 0.0, recipe.n_epochs, n_minibatches)
+        training = Training(
+            self.session, self.order.copy(), self.rng, schedule,
+            Plateau(0.0, math.inf, higher_is_better=True), self.validation, watchers=self.watchers,
+        )  # fmt: skip
+        try:
+            return training.run(recipe.n_epochs, warn_unconverged=False)
+        finally:
+            self.session.end_training()
+
+
+def session_of(encoding: Encoding, recipe: Recipe, n_threads: int) -> Session:
+    """A session for a network behind an encoding."""
+    return Session(network_of(encoding, recipe.hidden), n_threads, columns=encoding.columns)
+
