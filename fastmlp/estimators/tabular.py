@@ -157,9 +157,7 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
             If training is interrupted: the model then has the best weights so far.
         """
         draft = object.__new__(type(self))
-        draft.__dict__.update(vars(self))
-        for name in FITTED:
-            vars(draft).pop(name, None)
+        draft.__dict__.update({k: v for k, v in vars(self).items() if k not in FITTED})
         given = Given(X, y, sample_weight, X_val, y_val, sample_weight_val)
         attributes = tabular_fitting.fit(self, draft, given)
         warning = attributes.pop("_warning")
@@ -200,8 +198,10 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
             The labels.
         """
         is_last = self._probabilities(X)[:, -1] > 0.5
-        classes: Array = self.classes_
-        return classes[np.zeros(len(is_last), np.intp) if len(classes) == 1 else is_last.astype(int)]
+        if len(self.classes_) == 1:
+            return np.repeat(self.classes_, len(is_last))
+        labels: Array = self.classes_[is_last.astype(np.intp)]
+        return labels
 
     @_as_in_kernels
     def decision_function(self, X: Any) -> Array:

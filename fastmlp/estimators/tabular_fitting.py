@@ -1,4 +1,4 @@
-"""From a raw table to networks that predict: check, cut into folds, train side by side, calibrate."""
+"""From a raw table to networks that predict: check, cut into folds, train side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
-from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+)
 from sklearn.utils.validation import _check_feature_names, _check_n_features, _check_sample_weight
 
 from fastmlp.data.class_weights import class_weights, weighted
@@ -147,19 +152,21 @@ def _checked(estimator: Any, draft: Any, given: Given) -> Table:
 
 
 def _column(y: Any) -> Array:
-    from sklearn.utils import check_array
-
-    return check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
+    """Labels as an array."""
+    column: Array = check_array(
+        y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0
+    )
+    return column
 
 
 def _recipe(estimator: Any, n_rows: int) -> Recipe:
     """The recipe for so many rows, with what the parameters say."""
-    recipe, changes = recipe_for(n_rows), {}
+    recipe = recipe_for(n_rows)
     if estimator.n_folds != "auto":
-        changes["n_folds"] = int(estimator.n_folds)
+        recipe = replace(recipe, n_folds=int(estimator.n_folds))
     if estimator.max_iter != "auto":
-        changes["n_epochs"] = int(estimator.max_iter)
-    return replace(recipe, **changes)
+        recipe = replace(recipe, n_epochs=int(estimator.max_iter))
+    return recipe
 
 
 Fold = tuple[NDArray[np.int64], Validation]
@@ -337,7 +344,7 @@ def _without_networks(table: Table) -> dict[str, Any]:
     return {
         "columns_": {}, "n_iter_": 0, "best_epochs_": np.empty(0, np.int64), "loss_curves_": [],
         "learning_rate_curve_": [], "validation_loss_curves_": [], "validation_scores_": [],
-        "oof_probabilities_": np.tile([1 - share, share], (len(table.y), 1)), 
+        "oof_probabilities_": np.tile([1 - share, share], (len(table.y), 1)),
         "_models": [], "_warning": None, "_share": share,
     }  # fmt: skip
 

@@ -70,8 +70,8 @@ class TabularParameters:
     )
     n_threads: int | None = same_as(MLPParameters, "n_threads")
     verbose: bool | int = parameter(
-        False, "verbose", "Whether to print a line for each epoch of each network.",
+        False,
+        "verbose",
+        "Whether to print a line for each epoch of each network.",
         group="machine",
     )
-
-

@@ -1,13 +1,14 @@
 """Columns of a table as numbers that a network can use, and what the δ recursion makes of them.
 
-An embedded column becomes `width` numbers. A number x, scaled to x̃, and lying at the share f between
-the edges j and j + 1 of the column, becomes
+An embedded column becomes `width` numbers. A number x, scaled to x̃, at the share f of the way from
+edge j of the column to edge j + 1, becomes
 
     e = x̃ w₀ + b₀ + T_j + f (T_{j+1} − T_j),    T_j = V_0 + … + V_{j−1}
 
-which is the piecewise-linear embedding "B" of Gorishniy, Rubachev and Babenko 2022: linear at first,
-where V = 0, and bent by training. All of an encoding of as many numbers as there are bins comes
-from two rows of T. A category of level j becomes T_j = V_j, and so does a gap, of a row of its own.
+which is the piecewise-linear embedding "B" of Gorishniy, Rubachev and Babenko 2022: linear at
+first, where V = 0, and bent by training. All of an encoding of as many numbers as there are bins
+comes from two rows of T. A category of level j becomes b₀ + V_j, and so does a gap, of a row of its
+own.
 A plain column has two values, which become −1 and 1; a gap becomes 0.
 
 Member m of the network sees e ⊙ r_m, with factors r_m of its own (Gorishniy, Kotelnikov and Babenko
@@ -24,7 +25,7 @@ import numpy as np
 from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.piece import piece
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.kernels.views import matrix, part, whole
+from fastmlp.kernels.views import matrix
 from fastmlp.runtime.jit import kernel
 from fastmlp.runtime.records import listed, number, numbers, record_at
 

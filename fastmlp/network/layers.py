@@ -175,7 +175,8 @@ class NetworkRecords:
     def encoding(self) -> Record:
         """The record of an encoder."""
         encoder, table, kind = self.network.encoder, self.table, self.dtype.name
-        assert encoder is not None and table is not None and self.source is not None
+        assert encoder is not None
+        assert table is not None
         at = self.last + 1
         fields = {
             "x": self._x(),

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import layer as dense
 from fastmlp.kernels import encode, loss, sparse, updates
+from fastmlp.kernels import layer as dense
 from fastmlp.kernels.piece import Piece
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.buffers import Activations, Buffers, Rooms, Table, column, contiguous

@@ -141,7 +141,8 @@ class Numbers:
                 "as input."
             )
         sparse = rows.array is None
-        if self.network.encoder is not None and (sparse or rows.source.kind != "f"):
+        reads = rows.source is not None and rows.source.kind == "f"
+        if self.network.encoder is not None and not reads:
             raise ValueError("An encoder reads a dense X of floating-point numbers.")
         if sparse == self.layout.sparse:
             return False

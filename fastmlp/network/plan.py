@@ -153,9 +153,11 @@ def weight_units(layout: Layout, plan: Plan) -> list[list[tuple[str, int, int, i
     Returns
     -------
     list of lists of (what, layer, first, last + 1)
-        Stored rows, or columns of an encoder, which stands behind the last layer. A unit may hold parts of several layers. A part of a matrix begins on a whole panel of
-        a⁽ˡ⁻¹⁾, because gradients are products by panels, and so is the transpose that follows. The
-        first matrix has neither in phase 2 where gradients are summed by block: it is cut finer.
+        Stored rows, or columns of an encoder, which stands behind the last layer. A unit may hold
+        parts of several layers. A part of a matrix begins on a whole panel of a⁽ˡ⁻¹⁾, because
+        gradients are products by panels, and so is the transpose that follows. Where gradients are
+        summed by block and no transpose follows, the first matrix has neither in phase 2, and is
+        cut finer.
     """
     last = layout.network.n_layers - 1
     parts = []  # (work, what, layer, first, end), as fine as they can be cut

@@ -30,12 +30,11 @@ def row_memory(network: Network, parameters: Parameters) -> np.ndarray:
         It holds addresses within itself, and must stay where it is.
     """
     layout, dtype = layout_of(network, False), network.dtype
-    program, size, size_of_deltas = prediction_program(layout, None, 1, 1, probabilities=True)
+    program, sizes, _ = prediction_program(layout, None, 1, 1, probabilities=True)
     begin = _lines(program.n_words * _WORD)
     moving = {}
     for name, count in (
-        ("activations", size),
-        ("deltas", size_of_deltas),
+        *sizes.items(),
         ("logits", padded(1)),
         ("complement", padded(1)),
         ("result", 2),

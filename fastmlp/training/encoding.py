@@ -175,9 +175,7 @@ def learn_encoding(
     return Encoding(encoder, columns)
 
 
-def _learn_category(
-    lists: _Lists, source: int, known: Array, n_gaps: int, how: Embeddings
-) -> None:
+def _learn_category(lists: _Lists, source: int, known: Array, n_gaps: int, how: Embeddings) -> None:
     """Give levels of enough rows a row of V each; row 0 is that of all others."""
     codes, counts = np.unique(known, return_counts=True)
     if len(codes) + (n_gaps > 0) < 2:
@@ -194,7 +192,9 @@ def _learn_category(
         lists.add_category(source, rows)
 
 
-def initial_parameters(network: Network, encoding: Encoding, rng: np.random.RandomState) -> Parameters:
+def initial_parameters(
+    network: Network, encoding: Encoding, rng: np.random.RandomState
+) -> Parameters:
     """Draw the weights that training starts from.
 
     Weights and biases are uniform within ±1/√fan_in, as torch's are, and w₀, b₀ and the rows of

@@ -171,4 +171,3 @@ class Member:
 def session_of(encoding: Encoding, recipe: Recipe, n_threads: int) -> Session:
     """A session for a network behind an encoding."""
     return Session(network_of(encoding, recipe.hidden), n_threads, columns=encoding.columns)
-

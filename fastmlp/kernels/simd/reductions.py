@@ -108,7 +108,8 @@ def row_dots(typingctx, out, a, w, columns, shift):
     out : (rows,)
         Written; its numbers may lie apart.
     a : (panels, rows, PANEL)
-        Its rows may lie apart. What its padding holds does not matter: where an activation is infinite, it is NaN.
+        Its rows may lie apart. What its padding holds does not matter: where an activation is
+        infinite, it is NaN.
     w : (panels, 1, PANEL)
         Padded with zeros.
     columns : int64
@@ -194,7 +195,8 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
     weights : (rows,) or (1,)
         Weights of the rows; a single one is for all. They may lie apart.
     a : (panels, length, PANEL)
-        The first stretch of rows, which may lie apart; its length is a multiple of 4 unless it is the only one.
+        The first stretch of rows, which may lie apart; its length is a multiple of 4 unless it is
+        the only one.
     jump, rows : int64
         Distance of stretches in numbers, and rows of all of them.
     """
@@ -216,8 +218,8 @@ def weighted_row_sum(typingctx, c, weights, a, start, jump, rows):
                 return builder.gep(view.data, [shift])
 
             values = [
-                at(to), at(origin), factors.data, step, at(rows_), distance(builder, rows_, 1, real),
-                length, args[4], args[5],
+                at(to), at(origin), factors.data, step, at(rows_),
+                distance(builder, rows_, 1, real), length, args[4], args[5],
             ]  # fmt: skip
             call_function(builder, "panel_sum", real, _emit_panel_sum, values)
         return context.get_dummy_value()
