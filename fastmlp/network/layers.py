@@ -174,9 +174,11 @@ class NetworkRecords:
     @cached_property
     def encoding(self) -> Record:
         """The record of an encoder."""
-        encoder, table, kind = self.network.encoder, self.table, self.dtype.name
+        encoder, table, source = self.network.encoder, self.table, self.source
+        kind = self.dtype.name
         assert encoder is not None
         assert table is not None
+        assert source is not None
         at = self.last + 1
         fields = {
             "x": self._x(),
@@ -203,7 +205,7 @@ class NetworkRecords:
             "block_rows": table.block_rows,
             "epoch": self.epoch_ref,
         }
-        return Record(encode.encode_record(self.source.name, kind), fields)
+        return Record(encode.encode_record(source.name, kind), fields)
 
     def derivative_steps(self, layer: int, record: Record) -> list[Step]:
         """g′ of a hidden layer to where δ will be, unless it waits there already."""
