@@ -498,6 +498,9 @@ def test_integers_that_are_too_large():
         read_table([[1], [10**400]])
     with pytest.raises(ValueError, match="column 0 holds a number too large for float64 in row 1"):
         read_table([[None], [10**400]])
+    reader, matrix = read_table([[10**400], [None], [0.5]], [0])
+    assert levels_of(reader) == [(0.5, 10**400)]
+    np.testing.assert_array_equal(matrix, [[1], [NAN], [0]])
 
 
 @both_ways

@@ -238,7 +238,7 @@ def _rank(value: Any) -> tuple[bool, Any]:
 def levels_of(column: Coded, label: str) -> tuple[Any, ...]:
     """The levels of a column in their order: as given, or numbers in front of text, each sorted."""
     for value in column.values:
-        if not isinstance(value, str) and math.isinf(value):
+        if value == math.inf or value == -math.inf:
             raise ValueError(f"Input X contains infinity: {label} has it as a level.")
     return tuple(column.values if column.in_order else sorted(column.values, key=_rank))
 
@@ -279,9 +279,9 @@ def codes_of(raw: Raw, levels: Levels, label: str) -> Array:
     """
     if isinstance(raw, Objects):
         families_in(raw.values, label)
-        table = {value: levels.code(value) for value in raw.values}
+        table = {value: levels.code(value) for value in dict.fromkeys(raw.values)}
         if None not in table.values():
-            return np.array([table[value] for value in raw.values], dtype=np.float64)
+            return np.fromiter(map(table.__getitem__, raw.values), np.float64, len(raw.values))
     column = coded(raw, label)
     codes = np.full(len(column.values) + 1, np.nan)  # the last one is for the code -1
     for i, value in enumerate(column.values):
