@@ -173,10 +173,10 @@ def numbers_of(raw: Raw, label: str, problem: str) -> Array:
     if isinstance(raw, Coded):
         used = np.unique(raw.codes[raw.codes >= 0]).tolist()
         families_in([raw.values[i] for i in used], label)
-        for i in used:
-            if isinstance(raw.values[i], str):
-                row = int(np.argmax(raw.codes == i))
-                raise ValueError(problem.format(label, words(raw.values[i]), row))
+        text = [i for i in used if isinstance(raw.values[i], str)]
+        if text:
+            row, value = _first(raw, text)
+            raise ValueError(problem.format(label, words(value), row))
         numbers = np.full(len(raw.values) + 1, np.nan)  # the last one is for the code -1
         for i in used:
             numbers[i] = raw.values[i]
@@ -192,6 +192,12 @@ def numbers_of(raw: Raw, label: str, problem: str) -> Array:
     except OverflowError:
         row = next(i for i, v in enumerate(raw.values) if not is_missing(v) and abs(v) > 1e308)
         raise ValueError(f"{label} holds a number too large for float64 in row {row}.") from None
+
+
+def _first(column: Coded, codes: list[int]) -> tuple[int, Any]:
+    """The first row that has one of these codes, and the value there."""
+    row = int(np.argmax(np.isin(column.codes, codes)))
+    return row, column.values[column.codes[row]]
 
 
 def coded(raw: Raw, label: str) -> Coded:
@@ -284,11 +290,10 @@ def codes_of(raw: Raw, levels: Levels, label: str) -> Array:
             return np.fromiter(map(table.__getitem__, raw.values), np.float64, len(raw.values))
     column = coded(raw, label)
     codes = np.full(len(column.values) + 1, np.nan)  # the last one is for the code -1
-    for i, value in enumerate(column.values):
-        code = levels.code(value)
-        if code is None:
-            row = int(np.argmax(column.codes == i))
-            held = "numbers" if isinstance(value, str) else "text"
-            raise ValueError(f"{label} held {held} in fit, now {words(value)} in row {row}.")
-        codes[i] = code
+    found = [levels.code(value) for value in column.values]
+    if None in found:
+        row, value = _first(column, [i for i, code in enumerate(found) if code is None])
+        held = "numbers" if isinstance(value, str) else "text"
+        raise ValueError(f"{label} held {held} in fit, now {words(value)} in row {row}.")
+    codes[:-1] = found
     return codes[column.codes]
