@@ -106,13 +106,13 @@ def _family_of(type_: type) -> str:
 family_of: Callable[[type], str] = cache(_family_of)
 
 
-def refuse(label: str, family: str) -> None:
-    """Raise a TypeError for a column of what cannot be read."""
+def refusal(label: str, family: str) -> TypeError | ValueError:
+    """The error to raise for a column of what cannot be read."""
     # scikit-learn's users know its own words for this one, and its checks ask for them.
     also = " Complex data not supported." if family == "complex numbers" else ""
     error = ValueError if also else TypeError
     advice = _ADVICE.get(family, "turn them into numbers or text")
-    raise error(f"{label} holds {family}: {advice}.{also}")
+    return error(f"{label} holds {family}: {advice}.{also}")
 
 
 def families_in(values: Iterable[Any], label: str) -> set[str]:
@@ -120,7 +120,7 @@ def families_in(values: Iterable[Any], label: str) -> set[str]:
     families = {family_of(type_) for type_ in set(map(type, values))}
     for family in families:
         if family != "missing" and family not in READABLE:
-            refuse(label, family)
+            raise refusal(label, family)
     return families
 
 
