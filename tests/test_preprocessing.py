@@ -94,7 +94,8 @@ def test_edges_are_the_cuts_of_scikit_learns_tree(n_classes, min_samples_leaf, d
     x = rng.integers(0, distinct, 400) / 8
     y = (rng.random(400) * n_classes * (0.5 + x / x.max() / 2)).astype(int)
     y = np.unique(y, return_inverse=True)[1]
-    weight = rng.random(400) + 0.1  # so that no two cuts are equally good
+    # Weights let no two cuts be equally good; their sums are exact, and so are leaves of one class.
+    weight = rng.integers(2**10, 2**20, 400) / 2**16
     tree = DecisionTreeClassifier(
         max_leaf_nodes=max(n_bins, 2), min_samples_leaf=min_samples_leaf, random_state=0
     )

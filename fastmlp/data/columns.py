@@ -106,13 +106,13 @@ def _family_of(type_: type) -> str:
 family_of: Callable[[type], str] = cache(_family_of)
 
 
-def refuse(label: str, family: str) -> None:
-    """Raise a TypeError for a column of what cannot be read."""
+def refusal(label: str, family: str) -> TypeError | ValueError:
+    """The error to raise for a column of what cannot be read."""
     # scikit-learn's users know its own words for this one, and its checks ask for them.
     also = " Complex data not supported." if family == "complex numbers" else ""
     error = ValueError if also else TypeError
     advice = _ADVICE.get(family, "turn them into numbers or text")
-    raise error(f"{label} holds {family}: {advice}.{also}")
+    return error(f"{label} holds {family}: {advice}.{also}")
 
 
 def families_in(values: Iterable[Any], label: str) -> set[str]:
@@ -120,7 +120,7 @@ def families_in(values: Iterable[Any], label: str) -> set[str]:
     families = {family_of(type_) for type_ in set(map(type, values))}
     for family in families:
         if family != "missing" and family not in READABLE:
-            refuse(label, family)
+            raise refusal(label, family)
     return families
 
 
@@ -173,10 +173,10 @@ def numbers_of(raw: Raw, label: str, problem: str) -> Array:
     if isinstance(raw, Coded):
         used = np.unique(raw.codes[raw.codes >= 0]).tolist()
         families_in([raw.values[i] for i in used], label)
-        for i in used:
-            if isinstance(raw.values[i], str):
-                row = int(np.argmax(raw.codes == i))
-                raise ValueError(problem.format(label, words(raw.values[i]), row))
+        text = [i for i in used if isinstance(raw.values[i], str)]
+        if text:
+            row, value = _first(raw, text)
+            raise ValueError(problem.format(label, words(value), row))
         numbers = np.full(len(raw.values) + 1, np.nan)  # the last one is for the code -1
         for i in used:
             numbers[i] = raw.values[i]
@@ -192,6 +192,12 @@ def numbers_of(raw: Raw, label: str, problem: str) -> Array:
     except OverflowError:
         row = next(i for i, v in enumerate(raw.values) if not is_missing(v) and abs(v) > 1e308)
         raise ValueError(f"{label} holds a number too large for float64 in row {row}.") from None
+
+
+def _first(column: Coded, codes: list[int]) -> tuple[int, Any]:
+    """The first row that has one of these codes, and the value there."""
+    row = int(np.argmax(np.isin(column.codes, codes)))
+    return row, column.values[column.codes[row]]
 
 
 def coded(raw: Raw, label: str) -> Coded:
@@ -238,7 +244,7 @@ def _rank(value: Any) -> tuple[bool, Any]:
 def levels_of(column: Coded, label: str) -> tuple[Any, ...]:
     """The levels of a column in their order: as given, or numbers in front of text, each sorted."""
     for value in column.values:
-        if not isinstance(value, str) and math.isinf(value):
+        if value == math.inf or value == -math.inf:
             raise ValueError(f"Input X contains infinity: {label} has it as a level.")
     return tuple(column.values if column.in_order else sorted(column.values, key=_rank))
 
@@ -279,16 +285,15 @@ def codes_of(raw: Raw, levels: Levels, label: str) -> Array:
     """
     if isinstance(raw, Objects):
         families_in(raw.values, label)
-        table = {value: levels.code(value) for value in raw.values}
+        table = {value: levels.code(value) for value in dict.fromkeys(raw.values)}
         if None not in table.values():
-            return np.array([table[value] for value in raw.values], dtype=np.float64)
+            return np.fromiter(map(table.__getitem__, raw.values), np.float64, len(raw.values))
     column = coded(raw, label)
     codes = np.full(len(column.values) + 1, np.nan)  # the last one is for the code -1
-    for i, value in enumerate(column.values):
-        code = levels.code(value)
-        if code is None:
-            row = int(np.argmax(column.codes == i))
-            held = "numbers" if isinstance(value, str) else "text"
-            raise ValueError(f"{label} held {held} in fit, now {words(value)} in row {row}.")
-        codes[i] = code
+    found = [levels.code(value) for value in column.values]
+    if None in found:
+        row, value = _first(column, [i for i, code in enumerate(found) if code is None])
+        held = "numbers" if isinstance(value, str) else "text"
+        raise ValueError(f"{label} held {held} in fit, now {words(value)} in row {row}.")
+    codes[:-1] = found
     return codes[column.codes]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.data.columns import Coded, Numbers, Objects, Raw, refuse
+from fastmlp.data.columns import Coded, Numbers, Objects, Raw, refusal
 from fastmlp.data.sources import FEW_ROWS, ObjectSource, Source, source_of
 
 
@@ -90,8 +90,7 @@ class FrameSource:
             return Objects(series.to_list(), is_category=True)
         if dtype == nw.Unknown and series.null_count() == len(series):  # polars' Null
             return Numbers(np.full(len(series), np.nan))
-        refuse(label, _words(dtype))
-        raise AssertionError  # never reached
+        raise refusal(label, _words(dtype))
 
 
 def _words(dtype: Any) -> str:

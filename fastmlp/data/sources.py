@@ -11,7 +11,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from fastmlp.data.checks import check_sparse_structure
-from fastmlp.data.columns import Coded, Numbers, Objects, Raw, family_of, refuse
+from fastmlp.data.columns import Coded, Numbers, Objects, Raw, family_of, refusal
 
 Array = NDArray[Any]
 
@@ -107,16 +107,14 @@ class PandasSource:
         dtype = series.dtype
         if isinstance(dtype, pd.CategoricalDtype):
             return Coded(series.cat.codes.to_numpy(), dtype.categories.tolist(), in_order=True)
-        if dtype.type is np.object_:
-            return Objects(series.tolist(), is_category=True)
-        if dtype.type is pd.CategoricalDtype.type:  # a dictionary of Arrow's
+        if dtype.type in (np.object_, pd.CategoricalDtype.type):  # the second: Arrow's dictionary
             return Objects(series.tolist(), is_category=True)
         family = family_of(dtype.type)
         if family == "text":
             codes, values = pd.factorize(series)
             return Coded(codes, values.tolist(), in_order=False)
         if family != "number" and str(dtype) != "null[pyarrow]":
-            refuse(label, family)
+            raise refusal(label, family)
         if isinstance(dtype, np.dtype):
             return Numbers(series.to_numpy())
         if isinstance(dtype, pd.SparseDtype):
@@ -131,9 +129,9 @@ def _plain_array(X: Any) -> Source:
         mask, X = np.ma.getmaskarray(X), X.data.astype(np.float64 if numeric else object)
         X[mask] = np.nan if numeric else None
     if not hasattr(X, "dtype"):
-        # NumPy would turn the numbers of a list into text if one of its rows has text.
-        as_objects = np.asarray(X, dtype=object)
-        X = as_objects if as_objects.ndim != 2 or as_objects.size == 0 else _narrowed(X, as_objects)
+        array = np.asarray(X)
+        # Where lists have text somewhere, NumPy has made text of all their numbers.
+        X = array if array.dtype.kind in "biuf" else np.asarray(X, dtype=object)
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(
@@ -144,13 +142,7 @@ def _plain_array(X: Any) -> Source:
         return ArraySource(X)
     if X.dtype.kind in "OUT":
         return ObjectSource(X.astype(object, copy=False).T.tolist(), X.shape)
-    refuse("Input X", family_of(X.dtype.type))
-    raise AssertionError  # never reached
-
-
-def _narrowed(X: Any, as_objects: Array) -> Array:
-    array = np.asarray(X)
-    return array if array.dtype.kind in "biuf" else as_objects
+    raise refusal("Input X", family_of(X.dtype.type))
 
 
 def _dense(X: Any) -> Source:
@@ -166,7 +158,7 @@ def _dense(X: Any) -> Source:
         )
     check_sparse_structure(X)
     if X.dtype.kind == "c":
-        refuse("Input X", "complex numbers")
+        raise refusal("Input X", "complex numbers")
     return ArraySource(X.astype(dtype).toarray())
 
 
