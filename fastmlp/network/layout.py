@@ -299,7 +299,7 @@ def _copy_in(matrix: Any, place: Place, flat: np.ndarray) -> None:
 
 def _copy_out(place: Place, flat: np.ndarray, columns: int) -> np.ndarray:
     """A matrix from its place, as a fresh array."""
-    return place.view(flat).reshape(place.rows, -1)[:, :columns].copy()
+    return place.view(flat).reshape(place.rows, place.panels * PANEL)[:, :columns].copy()
 
 
 @lru_cache(maxsize=64)
