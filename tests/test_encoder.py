@@ -65,15 +65,16 @@ def test_gradients_are_those_of_finite_differences(members, plain, weighted):
 
 @pytest.mark.parametrize("n_threads", [2, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bits_do_not_depend_on_threads(n_threads, dtype):
+@pytest.mark.parametrize(("members", "batch_size"), [(8, 256), (4, 100), (1, 256), (3, 37)])
+def test_bits_do_not_depend_on_threads(n_threads, dtype, members, batch_size):
     rng = np.random.default_rng(0)
-    case = tables.random_case(rng, members=8, n_rows=2000, hidden=(64, 48), dtype=dtype)
+    case = tables.random_case(rng, members=members, n_rows=2000, hidden=(64, 48), dtype=dtype)
     parameters = tables.random_parameters(case.network, rng)
     results = []
     for threads in (1, n_threads):
         session = session_of(case, parameters, threads)
         rows = as_rows(case.X, case.network.dtype)
-        session.prepare(rows, case.y, None, 256, alpha=0, optimizer=Optimizer())
+        session.prepare(rows, case.y, None, batch_size, alpha=0, optimizer=Optimizer())
         losses = [session.train_epoch(np.arange(2000), 0.01) for _ in range(2)]
         results.append((losses, session.state().parameters, session.probabilities(rows)))
     assert results[0][0] == results[1][0]

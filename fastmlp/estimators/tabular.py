@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import astuple
 from typing import Any, Self
 
 import numpy as np
@@ -10,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.data.columns import Column
 from fastmlp.data.rows import as_rows
+from fastmlp.data.table import TableReader
 from fastmlp.estimators import tabular_fitting
 from fastmlp.estimators.given import Given
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.tabular_parameters import TabularParameters
 from fastmlp.export.saving import opened, sealed
 from fastmlp.runtime.team import available_threads
+from fastmlp.training.table import TableModel
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
@@ -101,13 +105,21 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
 
     def __getstate__(self) -> dict[str, Any]:
         own = {*parameters_of(TabularMLPBinaryClassifier), *FITTED}
-        return sealed(
-            dict(super().__getstate__()), own, names=type(self) is TabularMLPBinaryClassifier
-        )
+        state = dict(super().__getstate__())
+        # As plain values, which the checksum covers, and which outlive the classes within.
+        if isinstance(state.get("_models"), list):
+            state["_models"] = [model.plain() for model in state["_models"]]
+        if isinstance(state.get("_reader"), TableReader):
+            state["_reader"] = [astuple(column) for column in state["_reader"].columns]
+        return sealed(state, own, names=type(self) is TabularMLPBinaryClassifier)
 
     def __setstate__(self, state: Any) -> None:
         own = {*parameters_of(TabularMLPBinaryClassifier), *FITTED}
         attributes = opened(state, own, names=type(self) is TabularMLPBinaryClassifier)
+        if isinstance(attributes.get("_models"), list):
+            models = [TableModel.of_plain(plain) for plain in attributes["_models"]]
+            columns = tuple(Column(*plain) for plain in attributes["_reader"])
+            attributes |= {"_models": models, "_reader": TableReader(columns)}
         defaults = {name: each.default for name, each in parameters_of(type(self)).items()}
         super().__setstate__({**defaults, **attributes})
 
@@ -218,7 +230,10 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
             Its logits.
         """
         p = self._probabilities(X)
-        return np.log(p[:, 1]) - np.log(p[:, 0])
+        if p.shape[1] == 1:
+            return np.full(len(p), np.inf)  # there is no other class
+        logits: Array = np.log(p[:, 1] / p[:, 0])
+        return logits
 
     def _probabilities(self, X: Any) -> Array:
         """Mean of the networks."""
@@ -229,12 +244,13 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
         models = fitted["_models"]
         if not models:
             share = fitted["_share"]
-            return np.tile([1 - share, share], (len(matrix), 1))
+            shares = [1.0] if len(fitted["classes_"]) == 1 else [1 - share, share]
+            return np.tile(shares, (len(matrix), 1))
         rows, n_threads = as_rows(matrix, FLOAT32), available_threads(self.n_threads)
         total = np.zeros((len(matrix), 2))
         for model in models:
             total += model.probabilities(rows, n_threads)
-        return total / len(models)
+        return _complete(total / len(models))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -244,3 +260,12 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimat
         tags.input_tags.categorical = True
         tags.classifier_tags.multi_class = False
         return tags
+
+
+def _complete(p: Array) -> Array:
+    """Probabilities that sum up to 1 in float64: those of networks do in float32."""
+    smaller = np.minimum(p[:, 0], p[:, 1])
+    is_last = p[:, 1] > p[:, 0]
+    return np.stack(
+        [np.where(is_last, smaller, 1 - smaller), np.where(is_last, 1 - smaller, smaller)], axis=1
+    )

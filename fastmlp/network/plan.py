@@ -128,7 +128,7 @@ def plan_training(
         1, min(most_threads, work // WORK_PER_THREAD, batch_size // LEAST_ROWS_OF_THREAD)
     )
     by_block = not layout.sparse and not whole_gradient and sums_by_block(network, batch_size)
-    if by_block:
+    if by_block or network.encoder is not None:  # whose factors have gradients by block, too
         n_blocks = _blocks_of_gradient(batch_size)
         block_rows = _up(-(-batch_size // n_blocks), step)
         n_units = min(n_threads, n_blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from fastmlp.data.rows import Rows
 from fastmlp.data.split import Validation
+from fastmlp.kernels.encode import COLUMN
+from fastmlp.network.encoder import Columns, Encoder
 from fastmlp.network.layout import Network, Parameters
 from fastmlp.network.numbers import Numbers
 from fastmlp.network.prediction import predict
@@ -48,11 +50,34 @@ class TableModel:
     hidden: tuple[int, ...]
     parameters: Parameters
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: vars(self)[name] for name in ("encoding", "hidden", "parameters")}
+    def plain(self) -> dict[str, Any]:
+        """The same as numbers, strings and arrays: what a file holds."""
+        encoder, columns = self.encoding.encoder, self.encoding.columns
+        return {
+            "encoder": asdict(encoder),
+            "columns": {name: columns.columns[name].copy() for name in COLUMN.names or ()},
+            "edges": columns.edges,
+            "level_rows": columns.level_rows,
+            "hidden": self.hidden,
+            "coefs": self.parameters[0],
+            "intercepts": self.parameters[1],
+        }
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    @classmethod
+    def of_plain(cls, plain: dict[str, Any]) -> TableModel:
+        """Undo `plain`; ValueError where it does not fit together."""
+        columns = np.zeros(len(plain["columns"]["kind"]), COLUMN)
+        for name, values in plain["columns"].items():
+            columns[name] = values
+        encoder = Encoder(**{**plain["encoder"], "rows": tuple(plain["encoder"]["rows"])})
+        edges = np.require(plain["edges"], np.float64, ("C", "A"))
+        level_rows = np.require(plain["level_rows"], np.int64, ("C", "A"))
+        encoding = Encoding(encoder, Columns(columns, edges, level_rows))
+        encoding.columns.check(encoder)
+        return cls(encoding, tuple(plain["hidden"]), (plain["coefs"], plain["intercepts"]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableModel.of_plain, (self.plain(),)  # without what is derived
 
     @property
     def network(self) -> Network:

@@ -1,0 +1,311 @@
+"""The estimator for raw tables: what it takes, what it refuses, and what it leaves."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from fastmlp import TabularMLPBinaryClassifier
+
+NAN = np.nan
+
+
+def raw_table(n=400, seed=0):
+    """Numbers with gaps and a spike, text with a rare level, a flag, a constant, an empty column."""
+    rng = np.random.default_rng(seed)
+    age = rng.normal(40, 12, n)
+    job = rng.choice(["clerk", "cook", "smith", "pilot"], n, p=[0.4, 0.3, 0.28, 0.02]).astype(object)
+    gain = np.where(rng.random(n) < 0.8, 0.0, rng.exponential(1000, n))
+    flag = rng.random(n) < 0.3
+    z = (age > 45) * 2.0 + (job == "cook") * 1.5 - (gain > 0) * 2.0 + flag - 1.2
+    y = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * z)), "yes", "no")
+    age[rng.random(n) < 0.1] = NAN
+    job[rng.random(n) < 0.1] = None
+    X = pd.DataFrame({
+        "age": age, "job": job, "gain": gain, "flag": flag, "one": 7.0, "empty": NAN,
+    })  # fmt: skip
+    return X, y
+
+
+X, Y = raw_table()
+SMALL = {"n_folds": 2, "max_iter": 6, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TabularMLPBinaryClassifier(**SMALL).fit(X, Y)
+
+
+def test_it_learns_from_a_raw_table():
+    model = TabularMLPBinaryClassifier(random_state=0).fit(X, Y)
+    X_new, y_new = raw_table(2000, seed=1)
+    p = model.predict_proba(X_new)
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    base = log_loss(y_new, np.tile([np.mean(Y == "no"), np.mean(Y == "yes")], (2000, 1)))
+    assert log_loss(y_new, p) < 0.8 * base
+    assert roc_auc_score(y_new, p[:, 1]) > 0.85
+    np.testing.assert_array_equal(model.predict(X_new), np.where(p[:, 1] > 0.5, "yes", "no"))
+    np.testing.assert_allclose(
+        model.decision_function(X_new), np.log(p[:, 1] / p[:, 0]), rtol=1e-6, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pl.from_pandas,
+        lambda X: pa.Table.from_pandas(X, preserve_index=False),
+        lambda X: X.astype({"job": "category"}),
+        lambda X: X.astype({"gain": "Float64", "age": "Float64"}),
+    ],
+    ids=["polars", "pyarrow", "categories", "nullable"],
+)
+def test_the_kind_of_table_does_not_matter(convert, model):
+    other = TabularMLPBinaryClassifier(**SMALL).fit(convert(X), Y)
+    np.testing.assert_array_equal(other.predict_proba(convert(X)), model.predict_proba(X))
+    np.testing.assert_array_equal(model.predict_proba(convert(X)), model.predict_proba(X))
+
+
+def test_arrays_and_sparse_matrices():
+    numbers = np.nan_to_num(X[["age", "gain", "one"]].to_numpy())
+    results = [
+        TabularMLPBinaryClassifier(**SMALL).fit(Z, Y).predict_proba(Z)
+        for Z in (numbers, np.asfortranarray(numbers), sparse.csr_array(numbers), numbers.tolist())
+    ]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_what_columns_become(model):
+    assert list(model.columns_) == list(X)
+    assert model.columns_["age"].startswith("number: ")
+    assert model.columns_["job"].startswith("category: ")
+    assert model.columns_["flag"] == "two values: 1 output"
+    assert model.columns_["one"] == model.columns_["empty"] == "nothing: it has one value"
+
+
+@pytest.mark.parametrize("n_threads", [2, 5])
+def test_bits_do_not_depend_on_threads(n_threads, model):
+    other = TabularMLPBinaryClassifier(**SMALL, n_threads=n_threads).fit(X, Y)
+    alone = TabularMLPBinaryClassifier(**SMALL, n_threads=1).fit(X, Y)
+    for each in (alone, model):
+        np.testing.assert_array_equal(other.predict_proba(X), each.predict_proba(X))
+        np.testing.assert_array_equal(other.oof_probabilities_, each.oof_probabilities_)
+
+
+def test_held_out_rows_are_unseen():
+    """Rows that are held out change nothing but the epoch that is kept."""
+    model = TabularMLPBinaryClassifier(n_folds=2, max_iter=1, random_state=0).fit(X, Y)
+    assert np.isfinite(model.oof_probabilities_).all()
+    noise = np.random.default_rng(0).permutation(Y)  # of which there is nothing to learn
+    model.fit(X, noise)
+    seen = roc_auc_score(noise, model.predict_proba(X)[:, 1])
+    unseen = roc_auc_score(noise, model.oof_probabilities_[:, 1])
+    assert unseen < 0.6 < seen or seen < 0.6
+
+
+def test_curves(model):
+    assert model.n_iter_ == 6
+    for curves in (model.loss_curves_, model.validation_loss_curves_, model.validation_scores_):
+        assert [len(curve) for curve in curves] == [6, 6]
+    for best, scores in zip(model.best_epochs_, model.validation_scores_, strict=True):
+        assert scores[best] == max(scores)
+    assert np.all(np.diff(model.learning_rate_curve_) < 0)
+
+
+# -- what comes at prediction ----------------------------------------------------------------------
+def test_levels_never_seen_gaps_and_columns_in_another_order(model):
+    new = X.copy()
+    new.loc[0, "job"] = "astronaut"
+    new.loc[1, ["age", "job", "gain"]] = [NAN, None, NAN]
+    p = model.predict_proba(new)
+    assert np.isfinite(p).all()
+    np.testing.assert_array_equal(p[2:], model.predict_proba(X)[2:])
+    with pytest.raises(ValueError, match="feature names should match|order"):
+        model.predict_proba(new[list(X)[::-1]])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X: X.drop(columns="age"), "age"),
+        (lambda X: X.assign(more=1), "more"),
+        (lambda X: X.assign(age="old"), "'age'.*text 'old'"),
+        (lambda X: X.assign(gain=np.inf), "'gain'"),
+        (lambda X: X.to_numpy()[:, :3], "3 features"),
+    ],
+)
+def test_other_columns_at_prediction(change, match, model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an array has no names
+        with pytest.raises(ValueError, match=match):
+            model.predict_proba(change(X))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (lambda X: X.assign(day=pd.Timestamp("2024-01-01")), TypeError, "'day'.*datetimes"),
+        (lambda X: X.assign(gain=-np.inf), ValueError, "'gain'"),
+        (lambda X: X.iloc[:0], ValueError, "0 sample"),
+        (lambda X: X[[]], ValueError, "0 feature"),
+        (lambda X: X["age"], ValueError, "two dimensions"),
+    ],
+)
+def test_tables_that_are_none(change, error, match):
+    with pytest.raises(error, match=match):
+        TabularMLPBinaryClassifier(**SMALL).fit(change(X), Y)
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.arange(400), "binary"),
+        (["yes"] * 399 + ["no"], "1 row.*'no'"),
+        (None, "requires y"),
+        (Y[:10], "inconsistent"),
+    ],
+)
+def test_targets_that_are_none(y, match):
+    with pytest.raises(ValueError, match=match):
+        TabularMLPBinaryClassifier(**SMALL).fit(X, y)
+
+
+def test_one_class_and_columns_that_say_nothing():
+    model = TabularMLPBinaryClassifier(**SMALL).fit(X, ["yes"] * 400)
+    assert model.predict(X).tolist() == ["yes"] * 400
+    assert model.predict_proba(X).shape == (400, 1)
+    model.fit(np.ones((400, 2)), Y)
+    np.testing.assert_allclose(model.predict_proba(np.ones((3, 2)))[:, 1], np.mean(Y == "yes"))
+
+
+def test_a_failed_fit_leaves_the_model(model):
+    copy = pickle.loads(pickle.dumps(model))
+    with pytest.raises(ValueError, match="infinity"):
+        copy.fit(X.assign(gain=np.inf), Y)
+    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+
+
+# -- weights and validation ------------------------------------------------------------------------
+def test_rows_of_weight_0_do_not_count():
+    weight = np.r_[np.zeros(100), np.ones(300)]
+    other = X.copy()
+    other.iloc[:100] = X.iloc[100:200].to_numpy()
+    results = [
+        TabularMLPBinaryClassifier(**SMALL).fit(Z, Y, weight).predict_proba(X) for Z in (X, other)
+    ]
+    np.testing.assert_array_equal(*results)
+
+
+def test_class_weight_is_that_of_rows():
+    by_class = TabularMLPBinaryClassifier(**SMALL, class_weight={"yes": 3}).fit(X, Y)
+    by_row = TabularMLPBinaryClassifier(**SMALL).fit(X, Y, np.where(Y == "yes", 3.0, 1.0))
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+    plain = TabularMLPBinaryClassifier(**SMALL).fit(X, Y)
+    assert by_class.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean() + 0.05
+
+
+def test_validation_rows_that_are_given():
+    model = TabularMLPBinaryClassifier(**SMALL)
+    model.fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
+    expected = log_loss(Y[300:], model._models[0].probabilities(rows_of(model, X[300:]), 1))
+    np.testing.assert_allclose(min(model.validation_loss_curves_[0]), expected, rtol=1e-5)
+    assert np.isnan(model.oof_probabilities_).all()
+    with pytest.raises(ValueError, match="X_val and y_val"):
+        model.fit(X, Y, X_val=X)
+    with pytest.raises(ValueError, match="y_val has labels"):
+        model.fit(X, Y, X_val=X, y_val=np.where(Y == "yes", "yes", "perhaps"))
+    with pytest.raises(ValueError, match=r"X_val, .*'gain'"):
+        model.fit(X, Y, X_val=X.assign(gain="much"), y_val=Y)
+
+
+def rows_of(model, X):
+    from fastmlp.data.rows import as_rows
+
+    return as_rows(model._reader.read(X), np.dtype("float32"))
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "accuracy", "neg_log_loss"])
+def test_scoring(scoring, model):
+    scored = TabularMLPBinaryClassifier(**SMALL, scoring=scoring).fit(X, Y)
+    for k, scores in enumerate(scored.validation_scores_):
+        assert scored.best_epochs_[k] == np.argmax(scores)
+        if scoring == "neg_log_loss":
+            np.testing.assert_allclose(scores, model.validation_scores_[k], rtol=1e-6)
+        else:
+            assert 0.4 < min(scores) <= max(scores) <= 1
+
+
+def test_a_scorer_of_ones_own():
+    def worst(estimator, X, y):
+        assert list(X) == ["age", "job", "gain", "flag", "one", "empty"]
+        return -roc_auc_score(y, estimator.predict_proba(X)[:, 1])
+
+    model = TabularMLPBinaryClassifier(**SMALL, scoring=worst).fit(X, Y)
+    assert all(max(scores) <= 0 for scores in model.validation_scores_)
+    with pytest.raises(ValueError, match="must give a number"):
+        TabularMLPBinaryClassifier(**SMALL, scoring=lambda *_: NAN).fit(X, Y)
+
+
+# -- in scikit-learn -------------------------------------------------------------------------------
+def test_pickles_and_clones(model):
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    again = clone(model).fit(X, Y)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    damaged = pickle.dumps(model).replace(b"clerk", b"clown")
+    with pytest.raises(ValueError, match="damaged"):
+        pickle.loads(damaged)
+
+
+def test_in_pipelines_searches_and_ensembles():
+    small = TabularMLPBinaryClassifier(**SMALL)
+    pipeline = make_pipeline(FunctionTransformer(), small)
+    assert cross_val_score(pipeline, X, Y, cv=2, scoring="roc_auc").mean() > 0.6
+    search = GridSearchCV(small, {"max_iter": [1, 8]}, cv=2, scoring="neg_log_loss").fit(X, Y)
+    assert search.best_params_ == {"max_iter": 8}
+    for each in (
+        CalibratedClassifierCV(small, cv=2),
+        StackingClassifier([("nets", small)], LogisticRegression(), cv=2),
+    ):
+        assert each.fit(X, Y).predict_proba(X).shape == (400, 2)
+
+
+def test_verbose(capsys):
+    TabularMLPBinaryClassifier(n_folds=2, max_iter=3, random_state=0, verbose=True).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all("validation loss" in line for line in lines)
+
+
+def test_an_interrupt_leaves_a_model(monkeypatch):
+    from fastmlp.training.loop import Training
+
+    run_epoch, calls = Training._run_epoch, []
+
+    def interrupted(training, result):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return run_epoch(training, result)
+
+    monkeypatch.setattr(Training, "_run_epoch", interrupted)
+    model = TabularMLPBinaryClassifier(**SMALL, n_threads=1)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, Y)
+    assert model.n_iter_ == 3
+    assert np.isfinite(model.predict_proba(X)).all()
