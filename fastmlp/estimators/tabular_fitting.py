@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,13 +33,16 @@ from fastmlp.estimators.given import Given
 from fastmlp.estimators.starts import Trained
 from fastmlp.runtime.team import available_threads
 from fastmlp.training.encoding import Encoding, learn_encoding
-from fastmlp.training.loop import FitResult
+from fastmlp.training.loop import FitResult, Watcher
 from fastmlp.training.recipe import Recipe, recipe_for
 from fastmlp.training.report import Lines
-from fastmlp.training.table import Member, TableData, TableModel, session_of
+from fastmlp.training.table import Deadline, Member, TableData, TableModel, session_of
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
+
+#: The share of a time limit after which no epoch is to end: the rest is for what follows.
+_USED_OF_LIMIT = 0.95
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,12 @@ def fit(estimator: Any, draft: Any, given: Given) -> dict[str, Any]:
     rng = check_random_state(estimator.random_state)
     recipe = _recipe(estimator, len(table.y))
     folds = _folds(estimator, table, given, recipe, rng)
-    members = _members(estimator, table, folds, recipe, rng)
+    at_once = _at_once(estimator, len(folds))
+    threads = max(1, available_threads(estimator.n_threads) // at_once)
+    members = _members(table, folds, recipe, threads, rng)
     if members is None:
         return {**common, **_without_networks(table)}
-    results = _train(estimator, members, started)
+    results = _train(estimator, members, at_once, started)
     members = members[: len(results)]
     models = [
         TableModel(member.encoding, recipe.hidden, result.parameters)
@@ -165,7 +171,7 @@ def _recipe(estimator: Any, n_rows: int) -> Recipe:
     if estimator.n_folds != "auto":
         recipe = replace(recipe, n_folds=int(estimator.n_folds))
     if estimator.max_iter != "auto":
-        recipe = replace(recipe, n_epochs=int(estimator.max_iter))
+        recipe = replace(recipe, most_epochs=int(estimator.max_iter))
     return recipe
 
 
@@ -268,17 +274,11 @@ def _metric(estimator: Any, classes: Array, X: Callable[[], Any], y: Array) -> M
 
 
 def _members(
-    estimator: Any,
-    table: Table,
-    folds: Sequence[Fold],
-    recipe: Recipe,
-    rng: np.random.RandomState,
+    table: Table, folds: Sequence[Fold], recipe: Recipe, n_threads: int, rng: np.random.RandomState
 ) -> list[Member] | None:
-    """The networks to train; None where no column says anything."""
+    """The networks to train, with so many threads each; None where no column says anything."""
     data, members = table.data, []
     seeds = rng.randint(2**31 - 1, size=len(folds))
-    at_once = _at_once(estimator, len(folds))
-    threads = max(1, available_threads(estimator.n_threads) // at_once)
     for (order, validation), seed in zip(folds, seeds.tolist(), strict=True):
         weight = None if table.weight is None else table.weight[order]
         encoding = learn_encoding(
@@ -286,13 +286,10 @@ def _members(
         )
         if encoding is None:
             return None
-        session = session_of(encoding, recipe, threads)
+        session = session_of(encoding, recipe, n_threads)
         members.append(
-            Member(
-                data, order, validation, encoding, recipe, session, np.random.RandomState(seed),
-                [Lines(recipe.n_epochs)] if estimator.verbose else [],
-            )
-        )  # fmt: skip
+            Member(data, order, validation, encoding, recipe, session, np.random.RandomState(seed))
+        )
     return members
 
 
@@ -303,14 +300,23 @@ def _at_once(estimator: Any, n_networks: int) -> int:
     return min(n_networks, available_threads(estimator.n_threads))
 
 
-def _train(estimator: Any, members: Sequence[Member], started: float) -> list[FitResult]:
+def _train(
+    estimator: Any, members: Sequence[Member], at_once: int, started: float
+) -> list[FitResult]:
     """Train all networks; an interrupt leaves out those that have not begun."""
 
-    def job(member: Member) -> Trained:
-        return Trained(member.train(), {})
+    def train(number: int, member: Member) -> Trained:
+        watchers: list[Watcher] = []
+        if estimator.verbose:
+            watchers.append(Lines(member.recipe.most_epochs))
+        if estimator.time_limit is not None:
+            now, end = time.perf_counter(), started + _USED_OF_LIMIT * estimator.time_limit
+            # Those at once have what is left, over the rounds that are left.
+            rounds = math.ceil((len(members) - number) / at_once)
+            watchers.append(Deadline(now + max(0.0, end - now) / rounds))
+        return Trained(member.train(watchers), {})
 
-    jobs = [partial(job, member) for member in members]
-    at_once = _at_once(estimator, len(members))
+    jobs = [partial(train, number, member) for number, member in enumerate(members)]
     if at_once == 1:
         trained = starts.one_after_another(jobs)
     else:

@@ -224,16 +224,21 @@ class Training:
             return False
         return True
 
+    def next_order(self) -> NDArray[np.int64]:
+        """The rows of the next epoch, in their order."""
+        if self.shuffle:
+            shuffle(self.order, self.rng)
+        return self.order
+
     def _run_epoch(self, result: FitResult) -> bool:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""
         for watcher in self.watchers:
             watcher.begin(result)
-        if self.shuffle:
-            shuffle(self.order, self.rng)
+        order = self.next_order()
         rates = self.schedule.rates
         result.rate_curve.append(float(np.mean(rates)))  # `_finish` drops that of no epoch
-        loss = self.session.train_epoch(self.order, rates)
-        seen = self.samples_seen + len(self.order)
+        loss = self.session.train_epoch(order, rates)
+        seen = self.samples_seen + len(order)
         # An interrupt is served after a call, so not before all of this is noted.
         result.n_iter, result.loss, self.samples_seen = result.n_iter + 1, loss, seen
         result.loss_curve.append(loss)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fastmlp.network.regularisation import Regularisation
+from fastmlp.network.session import Optimizer
 from fastmlp.training.encoding import Embeddings
-
-#: Updates that a network is trained for, at most and at least, and rows of a minibatch.
-_UPDATES = 640
-_LEAST_EPOCHS, _MOST_EPOCHS = 4, 40
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How networks for a table are trained.
+
+    The learning rate stays, and the model is an average of the weights over the updates: so
+    training can end wherever the rows held out say, and does not need to know its end ahead.
 
     Attributes
     ----------
@@ -22,59 +23,57 @@ class Recipe:
         Networks, each of which holds out another part of the rows.
     held_out : float
         The share of the rows that is held out where there is one network.
-    n_epochs : int
-        Passes over the training rows, along which the learning rate falls to 0.
+    most_epochs : int
+        Epochs at most.
+    patience : int
+        Training ends where more than so many epochs in a row have not had the best score.
+    minibatches_of_epoch : int
+        Minibatches of an epoch at most: of a large table, an epoch is a part of the rows.
     batch_size : int
         Rows of a minibatch.
     learning_rate : float
-        Of the first update.
+        Of all updates.
     hidden : tuple of int
         Units of the hidden layers.
-    dropout : float
-        Share of the hidden units that an update leaves out.
-    weight_decay : float
-        See `network.regularisation.Regularisation`.
-    beta_2 : float
-        Of Adam.
-    encoder_speed : float
-        What the learning rate of embeddings is multiplied by.
+    optimizer : Optimizer
+        Which update is made.
+    regularisation : Regularisation
+        Dropout, decay, and the average of the weights.
     embeddings : Embeddings
         Of the columns.
     """
 
     n_folds: int
     held_out: float
-    n_epochs: int
+    most_epochs: int
+    patience: int
+    minibatches_of_epoch: int
     batch_size: int
     learning_rate: float
     hidden: tuple[int, ...]
-    dropout: float
-    weight_decay: float
-    beta_2: float
-    encoder_speed: float
+    optimizer: Optimizer
+    regularisation: Regularisation
     embeddings: Embeddings
 
 
 def recipe_for(n_rows: int) -> Recipe:
     """The recipe for a table of so many rows."""
+    hidden = (128, 128)
     n_folds = 5 if n_rows < 30_000 else 3 if n_rows < 200_000 else 1
     held_out = 0.2 if n_rows < 10_000 else 0.1 if n_rows < 100_000 else 0.05
-    batch_size = min(512, max(32, 2 ** round(math.log2(max(1, n_rows) / 40))))
-    batch_size = min(256, batch_size) if n_rows < 50_000 else batch_size
-    n_epochs = math.ceil(_UPDATES * batch_size / n_rows)
-    n_epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, n_epochs))
+    batch_size = min(256, max(32, 2 ** round(math.log2(max(1, n_rows) / 40))))
     return Recipe(
         n_folds=n_folds,
         held_out=held_out,
-        n_epochs=n_epochs,
+        most_epochs=100,
+        patience=6,
+        minibatches_of_epoch=200,
         batch_size=batch_size,
-        learning_rate=0.02,
-        hidden=(128, 128),
-        dropout=0.1,
-        weight_decay=3e-4,
-        beta_2=0.95,
-        encoder_speed=1.0,
-        embeddings=Embeddings(
-            members=4, width=8, n_bins=48, rows_of_bin=4, rows_of_level=5
+        learning_rate=0.01,
+        hidden=hidden,
+        optimizer=Optimizer(beta_2=0.95),
+        regularisation=Regularisation(
+            dropout=(0.1,) * len(hidden), weight_decay=3e-4, ema_decay=0.99
         ),
-    )  # fmt: skip
+        embeddings=Embeddings(members=8, width=8, n_bins=48, rows_of_bin=4, rows_of_level=5),
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,12 +18,11 @@ from fastmlp.network.encoder import Columns, Encoder
 from fastmlp.network.layout import Network, Parameters
 from fastmlp.network.numbers import Numbers
 from fastmlp.network.prediction import predict
-from fastmlp.network.regularisation import Regularisation
-from fastmlp.network.session import Optimizer, Session
+from fastmlp.network.session import Session
 from fastmlp.training.encoding import Encoding, initial_parameters
 from fastmlp.training.loop import FitResult, Training, Watcher
 from fastmlp.training.recipe import Recipe
-from fastmlp.training.schedules import Constant, Scale, cosine
+from fastmlp.training.schedules import Constant
 from fastmlp.training.stopping import Plateau
 from fastmlp.training.weights import FLOAT32
 
@@ -132,6 +131,49 @@ class TableData:
     weight: Array | None
 
 
+class Stretches(Training):
+    """Training in stretches of rows, each counted as an epoch, so that a large table has many.
+
+    A stretch is of whole minibatches; what is left of a pass over the rows is left out of it.
+    """
+
+    rows_of_stretch: int = 0
+    _place: int = 0
+
+    def next_order(self) -> NDArray[np.int64]:
+        """The rows of the next stretch."""
+        if self.rows_of_stretch >= len(self.order):
+            return super().next_order()
+        if self._place == 0 or self._place + self.rows_of_stretch > len(self.order):
+            super().next_order()
+            self._place = 0
+        stretch = self.order[self._place : self._place + self.rows_of_stretch]
+        self._place += self.rows_of_stretch
+        return stretch
+
+
+class Deadline:
+    """A `Watcher` that ends training ahead of a point in time.
+
+    Parameters
+    ----------
+    time : float
+        Of `time.perf_counter`.
+    """
+
+    def __init__(self, time: float) -> None:
+        self.time = time
+
+    def begin(self, result: FitResult) -> None:
+        """Note when an epoch begins."""
+        self._begun = time.perf_counter()
+
+    def end(self, result: FitResult) -> bool:
+        """Whether another epoch would end too late."""
+        now = time.perf_counter()
+        return now + (now - self._begun) > self.time
+
+
 @dataclass
 class Member:
     """One network of several, while it is trained.
@@ -161,34 +203,29 @@ class Member:
     recipe: Recipe
     session: Session
     rng: np.random.RandomState
-    watchers: Sequence[Watcher] = field(default=())
 
-    def train(self) -> FitResult:
+    def train(self, watchers: Sequence[Watcher]) -> FitResult:
         """Train, and return the weights of the epoch of the best score with all curves."""
         recipe, data = self.recipe, self.data
         batch_size = min(recipe.batch_size, len(self.order))
-        seed = int(self.rng.randint(2**32, dtype=np.uint32))
-        regularisation = Regularisation(
-            dropout=(recipe.dropout,) * len(recipe.hidden), weight_decay=recipe.weight_decay,
-            seed=seed,
-        )  # fmt: skip
-        optimizer = Optimizer(beta_2=recipe.beta_2, encoder_speed=recipe.encoder_speed)
         self.session.set_parameters(
             *initial_parameters(self.session.network, self.encoding, self.rng)
         )
+        regularisation = replace(
+            recipe.regularisation, seed=int(self.rng.randint(2**32, dtype=np.uint32))
+        )
         self.session.prepare(
-            data.rows, data.targets, data.weight, batch_size, alpha=0.0, optimizer=optimizer,
-            regularisation=regularisation,
+            data.rows, data.targets, data.weight, batch_size, alpha=0.0,
+            optimizer=recipe.optimizer, regularisation=regularisation,
         )  # fmt: skip
-        schedule = Constant(recipe.learning_rate)
-        n_minibatches = math.ceil(len(self.order) / batch_size)
-        schedule.scale = Scale(cosine, 0.0, recipe.n_epochs, n_minibatches)
-        training = Training(
-            self.session, self.order.copy(), self.rng, schedule,
-            Plateau(0.0, math.inf, higher_is_better=True), self.validation, watchers=self.watchers,
+        training = Stretches(
+            self.session, self.order.copy(), self.rng, Constant(recipe.learning_rate),
+            Plateau(0.0, recipe.patience, higher_is_better=True), self.validation,
+            watchers=watchers,
         )  # fmt: skip
+        training.rows_of_stretch = recipe.minibatches_of_epoch * batch_size
         try:
-            return training.run(recipe.n_epochs, warn_unconverged=False)
+            return training.run(recipe.most_epochs, warn_unconverged=False)
         finally:
             self.session.end_training()
 
