@@ -79,7 +79,10 @@ def test_one_class():
     ("weight", "message"),
     [
         ({2: 1.0}, r"class_weight names \[2\], and the classes are \[0.*, 1.*\]"),
+        ({np.int64(2): 1.0}, r"class_weight names \[2\], and"),
+        ({np.str_("no"): 1.0}, r"class_weight names \['no'\], and"),
         ({0: -1.0}, "class_weight must hold finite numbers, not negative"),
+        ({np.int64(0): np.float64(-1)}, r"finite numbers, not negative: \{0: -1.0\}"),
         ({0: np.nan}, "class_weight must hold finite numbers, not negative"),
         ({0: np.inf}, "class_weight must hold finite numbers, not negative"),
         ({0: 0, 1: 0}, "class_weight is 0 for every class"),

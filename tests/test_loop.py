@@ -1,5 +1,7 @@
 """The loop over epochs, driven by a session whose losses and scores are scripted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from naive import NaiveState
@@ -146,6 +148,36 @@ def test_early_stopping_restores_the_best_at_max_iter_too():
     result = training([1.0] * 3, [0.5, 0.7, 0.6]).run(3)
     assert isinstance(result.warning, ConvergenceWarning)
     assert result.parameters[0][0] == 2
+
+
+def scored(losses, scores):
+    """A training whose scores need be no probabilities."""
+    run, following = training(losses, [0.5] * len(losses)), iter(scores)
+    run.validation = replace(run.validation, metric=lambda *_: next(following))
+    return run
+
+
+@pytest.mark.parametrize("score", [-np.inf, np.nan])
+def test_without_a_score_the_last_weights_are_kept_with_a_warning(score):
+    result = scored([1.0] * 3, [score] * 3).run(3)
+    assert type(result.warning) is UserWarning
+    assert str(result.warning).startswith("scoring has given no epoch a score to go by")
+    assert (result.best_epoch, result.n_iter, result.parameters[0][0]) == (None, 3, 3)
+    result = scored([1.0, KeyboardInterrupt()], [score]).run(3)
+    assert_interrupted(result)
+    assert result.parameters[0][0] == 1
+
+
+def test_one_score_is_one_to_go_by():
+    result = scored([1.0] * 3, [-np.inf, 0.5, -np.inf]).run(3)
+    assert isinstance(result.warning, ConvergenceWarning)
+    assert (result.best_epoch, result.parameters[0][0]) == (1, 2)
+
+
+def test_an_interrupt_before_the_first_score_leaves_the_first_weights():
+    result = training([KeyboardInterrupt()], [0.5]).run(3)
+    assert_interrupted(result)
+    assert result.parameters[0][0] == 0
 
 
 def assert_interrupted(result):

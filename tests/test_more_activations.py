@@ -3,10 +3,12 @@
 import copy
 import math
 import pickle
+from collections import deque
 from itertools import pairwise
 
 import numba
 import numpy as np
+import pandas as pd
 import pytest
 from compiled import call, filled
 from data import quietly, two_classes
@@ -289,11 +291,12 @@ def test_predictions_are_those_of_the_formula(activation, solver):
     np.testing.assert_allclose(gradient, np.transpose(difference) / (2 * h), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("activation", [["relu", "relu"], ("relu", "relu"), np.array(["relu"] * 2)])
-def test_a_sequence_of_the_same_is_that_one(activation):
-    if isinstance(activation, np.ndarray):
-        activation = list(activation)
+@pytest.mark.parametrize("kind", [list, tuple, deque, np.array, pd.Series])
+def test_a_sequence_of_the_same_is_that_one(kind):
+    activation = kind(["relu", "relu"])
     model = quietly(MLPBinaryClassifier(**SETTINGS, activation=activation).fit, DATA, LABELS)
+    assert repr(clone(model).activation) == repr(activation)
+    assert model.to_sklearn().activation == "relu"
     one = quietly(MLPBinaryClassifier(**SETTINGS, activation="relu").fit, DATA, LABELS)
     assert weights(model) == weights(one)
 
@@ -503,6 +506,12 @@ def test_what_makes_no_activation(g, derivative, error, message):
         (["relu"] * 3, "names 3 for 2"),
         (["relu", "swish"], "got 'swish' for hidden layer 2"),
         (["relu", None], "got None for hidden layer 2"),
+        (np.array(["relu", "swish"]), "got 'swish' for hidden layer 2"),
+        (np.array(["relu"] * 3), "names 3 for 2"),
+        (np.array("relu"), "activation must be one of"),
+        (np.array([["relu"], ["tanh"]]), "activation must be one of .* for hidden layer 1"),
+        (np.array([1.0, 2.0]), "activation must be one of .* for hidden layer 1"),
+        ({"relu", "tanh"}, "activation must be one of"),  # in which order?
         ([], "names 0 for 2"),
         ("swish", "activation"),
         (wave, "activation"),

@@ -1,18 +1,36 @@
 """Several starts, of which the best is kept (N12)."""
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 from data import quietly, two_classes
+from scipy.sparse import csr_array
 
 from fastmlp import MLPBinaryClassifier
 from fastmlp.estimators import starts
-from fastmlp.estimators.starts import Trained, best_of, generators, one_after_another, side_by_side
+from fastmlp.estimators.starts import (
+    Trained,
+    best_of,
+    generators,
+    one_after_another,
+    reached,
+    side_by_side,
+)
+from fastmlp.kernels.piece import Piece
+from fastmlp.network import program
+from fastmlp.network.layers import prediction_program
+from fastmlp.network.minibatch import training_program
+from fastmlp.network.session import Session
+from fastmlp.runtime import compiling, driver
+from fastmlp.runtime.compiling import compile_now
+from fastmlp.training import loop
 from fastmlp.training.loop import FitResult
 
 X, Y = two_classes(200)
@@ -122,6 +140,123 @@ def test_starts_that_diverge_are_not_kept():
     assert best_of(trained) is trained[1]
 
 
+def test_a_start_that_an_interrupt_has_left_without_a_score_is_not_kept():
+    results = [FitResult(loss=0.1).interrupt(), FitResult(loss=0.6, validation_scores=[0.9, 0.8])]
+    trained = [Trained(result, {}) for result in (*results, FitResult(validation_scores=[0.7]))]
+    np.testing.assert_array_equal(reached(trained), [np.nan, 0.9, 0.7])
+    assert best_of(trained) is trained[1]
+
+
+def model_of(k, loss):
+    """What comes of a start whose one weight is its number."""
+    parameters = [np.full((1, 1), k)], [np.zeros(1)]
+    return Trained(FitResult(parameters, loss=loss, state="where it stands"), {"t_": k})
+
+
+@pytest.mark.parametrize(
+    "train", [one_after_another, lambda jobs: side_by_side(jobs, {}, len(jobs))]
+)
+def test_only_the_best_keeps_its_model(train):
+    losses = [0.5, 0.25, 0.75, 0.25]
+    trained = train([lambda k=k, x=x: model_of(k, x) for k, x in enumerate(losses)])
+    assert [len(each.result.parameters[0]) for each in trained] == [0, 1, 0, 0]
+    assert [each.result.state is None for each in trained] == [True, False, True, True]
+    assert [each.learned for each in trained] == [{}, {"t_": 1}, {}, {}]
+    assert reached(trained).tolist() == losses
+    assert best_of(trained).result.parameters[0][0] == 1
+
+
+@pytest.mark.parametrize("settings", CASES)
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_session_is_gone_when_its_start_is_trained(settings, at_once, monkeypatch):
+    gc.collect()
+    trained, left = [], []
+    train = starts.Trained.__init__
+
+    def counted(self, *args):
+        left.append(sum(session() is not None for session in trained))
+        train(self, *args)
+
+    end_training = Session.end_training
+
+    def noted(self):
+        end_training(self)
+        trained.append(weakref.ref(self))
+
+    monkeypatch.setattr(starts.Trained, "__init__", counted)
+    monkeypatch.setattr(Session, "end_training", noted)
+    gc.disable()  # they go by themselves
+    try:
+        fitted(**settings, n_init=6, n_threads=at_once)
+    finally:
+        gc.enable()
+    assert len(left) == 6
+    # Those that have just come to their end.
+    assert max(left) <= at_once
+    assert not any(session() for session in trained)
+
+
+@pytest.fixture
+def asked_to_compile(monkeypatch):
+    """Threads that have something compiled, as if nothing had been."""
+    threads, asked = [], set()
+
+    def note(work):
+        threads.append(threading.current_thread())
+        compile_now(work)
+
+    def is_compiled(piece, record):
+        known = (piece, record) in asked
+        asked.add((piece, record))
+        return known
+
+    monkeypatch.setattr(compiling, "_compiled", set())
+    monkeypatch.setattr(driver, "_compiled", None)
+    monkeypatch.setattr(Piece, "is_compiled", is_compiled)
+    for module in (compiling, driver, program):
+        monkeypatch.setattr(module, "compile_now", note)
+    for known in (training_program, prediction_program, loop._compiled_permute):
+        known.cache_clear()
+    return threads
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dtype": "float32", "activation": "gelu", "dropout": 0.2, "input_dropout": 0.1},
+        {"solver": "sgd", "weight_decay": 0.1, "ema_decay": 0.9, "max_grad_norm": 1.0},
+        {"early_stopping": True, "class_weight": "balanced"},
+        {"early_stopping": True, "scoring": "loss", "label_smoothing": 0.1},
+        {"early_stopping": True, "scoring": "roc_auc"},
+        {"n_threads": 4, "hidden_layer_sizes": (400,), "batch_size": 200, "shuffle": False},
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+def test_nothing_is_compiled_in_the_threads_of_a_pool(settings, kind, asked_to_compile):
+    if kind is csr_array:
+        settings = {name: each for name, each in settings.items() if name != "input_dropout"}
+    model = MLPBinaryClassifier(**{**SETTINGS, "n_init": 2, "max_iter": 2, **settings})
+    quietly(model.fit, kind(X), Y)
+    assert set(asked_to_compile) == {threading.current_thread()}
+
+
+def test_an_interrupt_while_all_is_compiled_leaves_the_first_weights(monkeypatch):
+    def interrupted(session, validation=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "compile", interrupted)
+    monkeypatch.setattr(Session, "_minibatches", None)  # nothing is trained
+    model = MLPBinaryClassifier(**{**SETTINGS, "n_init": 3})
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, Y)
+    rng = np.random.RandomState(3)
+    bound = np.sqrt(6 / (X.shape[1] + 6))
+    np.testing.assert_array_equal(model.coefs_[0], rng.uniform(-bound, bound, (X.shape[1], 6)))
+    assert np.isnan(model.init_scores_).tolist() == [True]
+    assert not _of_starts()
+
+
 def test_generators():
     rng = np.random.RandomState(0)
     first, *others = generators(rng, 3)
@@ -154,7 +289,7 @@ class Cancellable:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
-    sessions = [Cancellable() for _ in range(5)]
+    sessions = {k: Cancellable() for k in range(5)}
     done = Trained(FitResult(loss=0.5), {})
 
     def interrupted(*args, **kwargs):
@@ -162,7 +297,7 @@ def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(starts, "wait", interrupted)
-    jobs = [lambda: done, *(session.train for session in sessions)]
+    jobs = [lambda: done, *(session.train for session in sessions.values())]
     if error is MemoryError:
         with pytest.raises(MemoryError):
             side_by_side(jobs, sessions, 2)
@@ -188,12 +323,12 @@ def test_an_interrupt_is_not_lost_where_all_have_come_to_their_end(monkeypatch):
         return Trained(FitResult(loss=0.5), {})
 
     monkeypatch.setattr(starts, "wait", interrupted)
-    trained = side_by_side([job], [Cancellable()], 1)
+    trained = side_by_side([job], {0: Cancellable()}, 1)
     assert isinstance(best_of(trained).result.warning, UserWarning)
 
 
 def test_an_error_of_one_start_ends_all():
-    sessions = [Cancellable() for _ in range(2)]
+    sessions = {k: Cancellable() for k in range(2)}
 
     def fails():
         raise MemoryError("no room")

@@ -27,7 +27,9 @@ def raw_table(n=400, seed=0):
     """Numbers with gaps and a spike, text with a rare level, a flag, a constant, an empty column."""
     rng = np.random.default_rng(seed)
     age = rng.normal(40, 12, n)
-    job = rng.choice(["clerk", "cook", "smith", "pilot"], n, p=[0.4, 0.3, 0.28, 0.02]).astype(object)
+    job = rng.choice(["clerk", "cook", "smith", "pilot"], n, p=[0.4, 0.3, 0.28, 0.02]).astype(
+        object
+    )
     gain = np.where(rng.random(n) < 0.8, 0.0, rng.exponential(1000, n))
     flag = rng.random(n) < 0.3
     z = (age > 45) * 2.0 + (job == "cook") * 1.5 - (gain > 0) * 2.0 + flag - 1.2

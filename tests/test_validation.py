@@ -328,6 +328,35 @@ def test_a_score_must_be_a_number(value):
     }
 
 
+@pytest.mark.parametrize("n_init", [1, 2])
+def test_scores_of_minus_infinity_leave_the_last_weights(n_init):
+    settings = {**SETTINGS, "max_iter": 3, "n_init": n_init}
+    seen = []
+
+    def scoring(estimator, X, y):
+        seen.append(estimator.coefs_)
+        return -np.inf
+
+    model = MLPBinaryClassifier(**settings, early_stopping=True, scoring=scoring)
+    with pytest.warns(UserWarning, match="^scoring has given no epoch a score"):
+        model.fit(X, Y)
+    assert model.best_epoch_ is None
+    assert model.best_validation_score_ == -np.inf
+    assert model.validation_scores_ == [-np.inf] * 3
+    for kept, last in zip(model.coefs_, seen[2], strict=True):
+        np.testing.assert_array_equal(kept, last)
+    assert not np.array_equal(seen[0][0], seen[2][0])
+
+
+def test_divergence_under_a_loss_that_is_never_a_number_is_an_error():
+    model = MLPBinaryClassifier(
+        **{**STOPPING, "learning_rate_init": 1e300}, solver="sgd", scoring="loss"
+    )
+    with pytest.raises(ValueError, match="training diverged"):
+        quietly(model.fit, X, Y)
+    assert not hasattr(model, "coefs_")
+
+
 def test_an_error_in_a_score_is_the_users():
     def scoring(estimator, X, y):
         raise LookupError("mine")

@@ -54,6 +54,7 @@ def class_weights(
         weights[np.isin(classes, present)] = found
         return weights
     known = classes.tolist()
+    class_weight = {_plain(label): _plain(weight) for label, weight in class_weight.items()}
     unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight names {unknown}, and the classes are {known}.")
@@ -61,6 +62,11 @@ def class_weights(
     if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in of_labels):
         raise ValueError(f"class_weight must hold finite numbers, not negative: {class_weight}.")
     return np.array(of_labels, np.float64)
+
+
+def _plain(value: Any) -> Any:
+    """Take a number or a string of NumPy as Python's own, which a message shows as such."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def weighted(

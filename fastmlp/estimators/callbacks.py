@@ -99,5 +99,6 @@ class Epochs:
 
     def end(self, result: FitResult) -> bool:
         """Tell what came of it: the weights that a fit would end with if it ended here."""
-        kept = result.parameters if result.parameters[0] else None
-        return self.epoch.end(self.newest if kept is None else lambda: kept)
+        kept = result.parameters
+        is_newest = not kept[0] or result.without_best
+        return self.epoch.end(self.newest if is_newest else lambda: kept)

@@ -86,7 +86,8 @@ class MLPBinaryClassifier(
         With early stopping, the best score of the last call to `fit`. Not set by L-BFGS.
     best_epoch_ : int or None
         With early stopping, the epoch whose weights the model has: an index into
-        `validation_scores_` and `validation_loss_curve_`. Not set by L-BFGS.
+        `validation_scores_` and `validation_loss_curve_`. None where no score is above -inf. Not
+        set by L-BFGS.
     init_scores_ : ndarray of shape (n_init,)
         What each start of the last call to `fit` reached: its best validation score with early
         stopping, else its last loss. Those that an interrupt left out are missing.
@@ -209,8 +210,9 @@ class MLPBinaryClassifier(
             `learning_rate` that was made for it ("cosine", or a function). Where a filter makes an
             error of it, the estimator is fitted when it is raised.
         UserWarning
-            If training is interrupted, likewise; and before training, if `batch_size` is larger
-            than the number of rows.
+            If training is interrupted, or if `scoring` gives every epoch -inf or NaN and the last
+            weights are kept, likewise; and before training, if `batch_size` is larger than the
+            number of rows.
         """
         fitting.fit(self, Given(X, y, sample_weight, X_val, y_val, sample_weight_val))
         return self

@@ -105,12 +105,13 @@ def _train(
     )
     at_once, threads = _side_by_side(estimator, settings, len(generators))
     start = partial(_start, replace(settings, n_threads=threads), earlier, checked.X)
-    first, dtype = start(generators[0])
-    rows, targets = as_rows(checked.X, first.network.dtype), encode(checked.y, classes)
+    # Those in use: each goes when it is trained, because the buffers of many would fill memory.
+    sessions: dict[int, Session] = {}
+    sessions[0], dtype = start(generators[0])
+    rows, targets = as_rows(checked.X, sessions[0].network.dtype), encode(checked.y, classes)
     weight = weighted(checked.sample_weight, targets, by_class)
     data = TrainingData(rows, targets, weight, classes)
     problem = Problem(estimator, draft, given, checked, data, by_class)
-    sessions = [first]
     try:
         solver: Solver
         if settings.by_epochs:
@@ -121,23 +122,26 @@ def _train(
             solver = ByLBFGS(problem, settings, earlier)
             if settings.dtype is None:
                 dtype = FLOAT64
-        sessions += [start(rng)[0] for rng in generators[1:]]
+        for number, rng in enumerate(generators[1:], 1):
+            sessions[number], _ = start(rng)
         n_starts = len(sessions)
         told = None
         if not one_epoch:
             told = tell(problem, settings.max_iter if n_starts == 1 else n_starts)
         jobs = [
-            partial(_train_start, solver, session, rng, told, n_starts)
-            for session, rng in zip(sessions, generators, strict=True)
+            partial(_train_start, solver, sessions, number, rng, told, n_starts)
+            for number, rng in enumerate(generators)
         ]
         if at_once == 1:
             trained = starts.one_after_another(jobs)
         else:
-            trained = starts.side_by_side(jobs, sessions, at_once)
+            trained = starts.side_by_side(
+                jobs, sessions, at_once, lambda: solver.compile(sessions[0])
+            )
     finally:
         # X is the user's, who may do anything with its memory from here on. Where an exception cuts
         # this wait short, too, threads hold all that they read and write.
-        for session in sessions:
+        for session in sessions.copy().values():
             session.end_training()
     best = starts.best_of(trained)
     model = _model(best.result, dtype)
@@ -151,7 +155,7 @@ def _train(
     if told is not None:
         told.end(lambda: best.result.parameters)
     if not one_epoch:
-        model["init_scores_"] = np.array([each.reached for each in trained])
+        model["init_scores_"] = starts.reached(trained)
     take_on(estimator, draft, {"classes_": classes, **model, **best.learned}, earlier)
     return best.result.warning
 
@@ -223,17 +227,21 @@ def _side_by_side(estimator: Any, settings: Settings, n_starts: int) -> tuple[in
 
 def _train_start(
     solver: Solver,
-    session: Session,
+    sessions: dict[int, Session],
+    number: int,
     rng: np.random.RandomState,
     told: Told | None,
     n_starts: int,
 ) -> Trained:
     """Train from one start of so many, and tell callbacks of it where it is not the only one."""
     if told is None or n_starts == 1:
-        return solver.train(session, rng, told)
-    task = told.subtask("start", solver.settings.max_iter)
-    trained = solver.train(session, rng, task)
-    task.end(lambda: trained.result.parameters)
+        trained = solver.train(sessions[number], rng, told)
+    else:
+        task = told.subtask("start", solver.settings.max_iter)
+        trained = solver.train(sessions[number], rng, task)
+        parameters = trained.result.parameters  # which the next start may have it forget
+        task.end(lambda: parameters)
+    del sessions[number]
     return trained
 
 

@@ -36,7 +36,7 @@ class MLPParameters:
     )
     activation: str | Activation | Sequence[str | Activation] = parameter(
         "relu",
-        [one_of(*ACTIVATIONS), Activation, list, tuple],
+        [one_of(*ACTIVATIONS), Activation, "array-like"],
         'What hidden units do with their input z: "identity" z, "logistic" 1 / (1 + exp(−z)), '
         '"tanh", "relu" max(0, z); "leaky_relu" with the slope 0.01 below 0; "elu" and "selu", '
         'which end at −1 and −1.76 below; "softplus" log(1 + exp(z)); and the smooth relatives of '
@@ -44,7 +44,7 @@ class MLPParameters:
         "z tanh(softplus(z)). Or an `Activation` of your own. A sequence has one for each hidden "
         "layer.",
         group="network",
-        type_text="str, Activation, or list or tuple of these",
+        type_text="str, Activation, or array-like of these",
     )
     _: KW_ONLY
     solver: str = parameter(

@@ -22,7 +22,7 @@ from fastmlp.estimators.starts import Trained
 from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Optimizer, Session
 from fastmlp.training.lbfgs import fit_lbfgs
-from fastmlp.training.loop import FitResult, Training, Watcher
+from fastmlp.training.loop import FitResult, Training, Watcher, shuffle
 from fastmlp.training.report import Lines
 from fastmlp.training.schedules import Scale, make_schedule
 from fastmlp.training.state import resume, state_after
@@ -62,6 +62,12 @@ class Solver:
             Who is told of epochs or iterations.
         """
         raise NotImplementedError
+
+    def compile(self, session: Session) -> None:
+        """Have compiled, in this thread, what `train` runs in sessions like this one.
+
+        Of use for a solver by epochs, whose starts other threads may train.
+        """
 
     def _prepare(
         self, session: Session, n_rows: int, optimizer: Optimizer, regularisation: Regularisation
@@ -114,6 +120,15 @@ class ByEpochs(Solver):
     order: NDArray[np.int64]
     validation: Validation | None
     one_epoch: bool
+
+    def compile(self, session: Session) -> None:
+        """Have compiled what `train` runs; see `Solver.compile`."""
+        settings = self.settings
+        # First, because a training that has been cancelled shuffles before it ends.
+        shuffle(np.empty(0, np.int64), np.random.RandomState(0))
+        n_rows = settings.minibatch_rows(len(self.order))
+        self._prepare(session, n_rows, settings.optimizer, settings.regularisation)
+        session.compile(None if self.validation is None else self.validation.rows)
 
     def train(self, session: Session, rng: np.random.RandomState, told: Told | None) -> Trained:
         """Train the network of a session; see `Solver.train`."""

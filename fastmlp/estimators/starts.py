@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastmlp.network.session import Session
 from fastmlp.training.loop import FitResult
@@ -18,6 +19,7 @@ from fastmlp.training.loop import FitResult
 #: wait without a limit hears no Ctrl-C.
 _WAIT_SECONDS = 0.1
 
+Array = NDArray[Any]
 Job = Callable[[], "Trained"]
 
 
@@ -31,16 +33,18 @@ class Trained:
         The model.
     learned : dict
         Further attributes of an estimator.
+    is_kept : bool
+        Whether it is wanted whatever the others reach.
     """
 
     result: FitResult
     learned: dict[str, Any]
+    is_kept: bool = False
 
-    @property
-    def reached(self) -> float:
-        """The best validation score, or without one the last loss."""
-        scores = self.result.validation_scores
-        return max(scores) if scores else self.result.loss
+    def forget(self) -> None:
+        """Drop the model, and leave how good it was."""
+        self.result.parameters, self.result.state = ([], []), None
+        self.learned.clear()
 
 
 def generators(rng: np.random.RandomState, n_init: int) -> list[np.random.RandomState]:
@@ -59,12 +63,18 @@ def one_after_another(jobs: Sequence[Job]) -> list[Trained]:
     trained: list[Trained] = []
     for job in jobs:
         trained.append(job())
+        _keep_best(trained)
         if trained[-1].result.interrupted:
             break
     return trained
 
 
-def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: int) -> list[Trained]:
+def side_by_side(
+    jobs: Sequence[Job],
+    sessions: dict[int, Session],
+    n_threads: int,
+    compile_all: Callable[[], None] = lambda: None,
+) -> list[Trained]:
     """Train from the starts in so many threads at once.
 
     An interrupt ends all of them with the weights that they have, and those that have not begun are
@@ -74,21 +84,26 @@ def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: in
     ----------
     jobs : sequence of callable
         Each trains from one start.
-    sessions : sequence of Session
-        In which they do.
+    sessions : dict of int to Session
+        In which they do, until each is trained.
     n_threads : int
         Starts that are trained at once.
+    compile_all : callable, optional
+        Compiles what the jobs run. They would do it themselves, and could not be ended meanwhile.
     """
     futures: list[Future[Trained]] = []
     pool = ThreadPoolExecutor(n_threads)
     interrupted = failed = False
     try:
+        compile_all()
         # Each in a copy of the context, which has NumPy's settings for overflows.
         futures += [pool.submit(contextvars.copy_context().run, job) for job in jobs]
         pending = set(futures)
         while pending and not failed:
             done, pending = wait(pending, _WAIT_SECONDS, FIRST_EXCEPTION)
             failed = any(future.exception() for future in done)
+            if done and not failed:
+                _keep_best([future.result() for future in futures if future not in pending])
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
@@ -104,11 +119,21 @@ def side_by_side(jobs: Sequence[Job], sessions: Sequence[Session], n_threads: in
     return trained
 
 
-def _end(pool: ThreadPoolExecutor, sessions: Sequence[Session]) -> None:
+def _end(pool: ThreadPoolExecutor, sessions: dict[int, Session]) -> None:
     """End what is under way."""
-    for session in sessions:
+    for session in sessions.copy().values():  # from which threads take theirs meanwhile
         session.cancel()
     pool.shutdown(cancel_futures=True)
+
+
+def reached(trained: Sequence[Trained]) -> Array:
+    """Find the best validation score of each start, or without validation its last loss.
+
+    NaN stands for none: an interrupt may come before the first.
+    """
+    if any(each.result.validation_scores for each in trained):
+        return np.array([max(each.result.validation_scores, default=np.nan) for each in trained])
+    return np.array([each.result.loss for each in trained])
 
 
 def best_of(trained: Sequence[Trained]) -> Trained:
@@ -116,11 +141,26 @@ def best_of(trained: Sequence[Trained]) -> Trained:
 
     Where an interrupt has ended any of them, its result says so.
     """
-    scored = bool(trained[0].result.validation_scores)
-    reached = np.array([each.reached for each in trained])
-    worst = -np.inf if scored else np.inf
-    reached = np.where(np.isnan(reached), worst, reached)
-    best = trained[int(np.argmax(reached) if scored else np.argmin(reached))]
+    best = _best(trained)
     if any(each.result.interrupted for each in trained):
         best.result.interrupt()
     return best
+
+
+def _best(trained: Sequence[Trained]) -> Trained:
+    scored = any(each.result.validation_scores for each in trained)
+    numbers = reached(trained)
+    numbers = np.where(np.isnan(numbers), -np.inf if scored else np.inf, numbers)
+    return trained[int(np.argmax(numbers) if scored else np.argmin(numbers))]
+
+
+def _keep_best(trained: Sequence[Trained]) -> None:
+    """Have all but the best of those that have ended forget their models: many would fill memory.
+
+    It is the best in the order of the starts, so it does not matter which of them end first.
+    """
+    if trained:
+        best = _best(trained)
+        for each in trained:
+            if each is not best and not each.is_kept:
+                each.forget()

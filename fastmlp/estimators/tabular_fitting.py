@@ -314,13 +314,14 @@ def _train(
             # Those at once have what is left, over the rounds that are left.
             rounds = math.ceil((len(members) - number) / at_once)
             watchers.append(Deadline(now + max(0.0, end - now) / rounds))
-        return Trained(member.train(watchers), {})
+        return Trained(member.train(watchers), {}, is_kept=True)
 
     jobs = [partial(train, number, member) for number, member in enumerate(members)]
     if at_once == 1:
         trained = starts.one_after_another(jobs)
     else:
-        trained = starts.side_by_side(jobs, [member.session for member in members], at_once)
+        sessions = {number: member.session for number, member in enumerate(members)}
+        trained = starts.side_by_side(jobs, sessions, at_once, members[0].compile)
     return [each.result for each in trained]
 
 

@@ -47,6 +47,8 @@ def predict(
         Arrays of an encoder, by name.
     """
     network, dtype = layout.network, layout.network.dtype
+    if network.encoder is not None and not probabilities:
+        raise ValueError("A network of members has probabilities, whose mean it takes, alone.")
     n = rows.n_samples if order is None else len(order)
     result = np.empty((n, 2) if probabilities else n, dtype)
     if n == 0:

@@ -31,7 +31,7 @@ from fastmlp.network.prediction import predict
 from fastmlp.network.regularisation import NONE, Regularisation
 from fastmlp.network.sensitivity import input_gradient
 from fastmlp.runtime.call import Call
-from fastmlp.runtime.team import available_threads
+from fastmlp.runtime.team import available_threads, get_ready
 
 __all__ = ["Optimizer", "Session", "State"]
 
@@ -230,28 +230,26 @@ class Session:
         are those of whole minibatches whenever the session is asked for them.
         """
         self._settle()
+        if self._cancelled:
+            raise KeyboardInterrupt  # before anything is compiled for it
         data = self._fed()
         order = checked_order(order, data.rows)
         if order.size == 0:
             return 0.0
         self._lay_out(data.rows)
         alpha, members = data.scaled(self._alpha), self.network.members
-        batch_size = self._batch_size * members
         if members > 1:
             order = np.repeat(order, members)
-        if self._training is None:
-            update = self._optimizer.update(self.network.dtype, alpha, self.regularisation)
-            plan = plans.plan_training(self._numbers.layout, batch_size, self._most_threads)
-            self._training = self._bound(plan, update)
+        training = self._minibatches(data)
         self._numbers.refresh()
-        batches = data.batches(order, batch_size)
+        batches = data.batches(order, training.plan.batch_size)
         # Before the first update there is no rate: such minibatches are left out.
         updates = np.maximum(self._step + batches.updates, 1)
         rates = self._optimizer.rates(learning_rate, updates)
         losses, scales = np.zeros((len(batches.sizes), 2)), batches.scales
         if self.regularisation.max_grad_norm is not None:
             scales = scales.copy()  # clipping writes to them, and the batches keep theirs
-        self._training.begin_epoch(
+        training.begin_epoch(
             order,
             seed=self.regularisation.seed,
             rates=rates,
@@ -259,10 +257,36 @@ class Session:
             losses=losses,
             **self.regularisation.by_batch(updates, learning_rate),
         )
-        self._train(self._training, batches, len(order))
+        self._train(training, batches, len(order))
         # loss of a minibatch = (Σ weighted losses + ½ α ‖W‖²) / Σ weights
         sums = (losses[:, 0] + 0.5 * alpha * losses[:, 1]) * batches.scales * batches.sizes
         return float(sums.sum() / max(1, batches.n_rows))
+
+    def compile(self, validation: Rows | None = None) -> None:
+        """Have compiled, in this thread, what training runs, with rows to validate on or without.
+
+        Only the main thread is free for an interrupt while something is compiled.
+        """
+        self._settle()
+        data = self._fed()
+        self._lay_out(data.rows)
+        self._minibatches(data)
+        get_ready(self._most_threads)
+        if validation is not None and validation.n_samples > 0:
+            # A score may ask for either; one row takes the steps of all.
+            self.probabilities(validation, np.zeros(1, np.int64))
+            if self.network.encoder is None:
+                self.logits(validation, np.zeros(1, np.int64))
+
+    def _minibatches(self, data: Data) -> Minibatches:
+        """Those that the session trains in, made once."""
+        if self._training is None:
+            alpha, layout = data.scaled(self._alpha), self._numbers.layout
+            update = self._optimizer.update(self.network.dtype, alpha, self.regularisation)
+            batch_size = self._batch_size * self.network.members
+            plan = plans.plan_training(layout, batch_size, self._most_threads)
+            self._training = self._bound(plan, update)
+        return self._training
 
     def _train(self, training: Minibatches, batches: Batches, n_rows: int) -> None:
         """Go through the minibatches of an epoch in calls of a length to choose."""

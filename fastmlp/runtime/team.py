@@ -122,12 +122,28 @@ def _nobody_else() -> bool:
     return all(thread is here for thread in threading.enumerate())
 
 
+def get_ready(n_threads: int) -> tuple[int, bool]:
+    """Have compiled what a call on so many threads runs.
+
+    Returns
+    -------
+    work : int
+        Address of the driver.
+    shared : bool
+        Whether threads may share the call.
+    """
+    work = driver.address()
+    shared = min(n_threads, most_threads()) > 1 and not _forked_from_parallel
+    if shared:
+        compile_apart(_share, _TYPES)
+    return work, shared
+
+
 def run(call: Any, n_threads: int) -> None:
     """Do the work of a call, whose record is at an address, with so many threads at most."""
-    work = driver.address()
+    work, shared = get_ready(n_threads)
     n_threads = min(n_threads, most_threads())
-    if n_threads > 1 and not _forked_from_parallel:
-        compile_apart(_share, _TYPES)
+    if shared:
         if numba.threading_layer() != "workqueue":
             _share(work, call, n_threads)
             return

@@ -37,8 +37,8 @@ class FitResult:
     Attributes
     ----------
     parameters : tuple of (coefs, intercepts)
-        The weights and biases to keep: with a `Validation`, those of its best score. Empty while
-        training goes on without one.
+        The weights and biases to keep: with a `Validation`, those of its best score, or the last
+        where no epoch has had one. Empty while training goes on without one.
     n_iter : int
         Epochs, or iterations of L-BFGS.
     loss : float
@@ -50,7 +50,7 @@ class FitResult:
     validation_scores, validation_loss_curve : list of float
         Score and loss on the validation rows after each epoch, empty without a `Validation`.
     best_epoch : int or None
-        Index of the best score; None without one.
+        Index of the best score; None without one, and where all are −inf or NaN.
     state : State or None
         Where the optimizer stands, for training that goes on. None after L-BFGS.
     warning : Warning or None
@@ -71,6 +71,11 @@ class FitResult:
     state: State | None = None
     warning: Warning | None = None
     interrupted: bool = False
+
+    @property
+    def without_best(self) -> bool:
+        """Whether there are scores, and none of them is above −inf."""
+        return bool(self.validation_scores) and self.best_epoch is None
 
     def interrupt(self) -> Self:
         """Take note that an interrupt has ended training."""
@@ -192,6 +197,11 @@ class Training:
                     f"Stochastic Optimizer: Maximum iterations ({max_epochs}) reached before "
                     "training converged. Raise max_iter, or raise tol to accept this model."
                 )
+            if result.without_best:
+                result.warning = UserWarning(
+                    "scoring has given no epoch a score to go by, only -inf or NaN: the weights of "
+                    "the last epoch are kept. Choose another scoring, or other validation rows."
+                )
         except KeyboardInterrupt:
             result.interrupt()
         while not self._finish(result):
@@ -214,7 +224,7 @@ class Training:
         """Take the model out of the session; False where an interrupt came in between."""
         try:
             self.session.end_training()
-            if self.validation is None:
+            if self.validation is None or result.without_best:
                 result.parameters = self.session.get_parameters()
             result.state = self.session.state()
             # What an epoch has written down that an interrupt ended.

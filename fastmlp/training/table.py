@@ -203,11 +203,22 @@ class Member:
     recipe: Recipe
     session: Session
     rng: np.random.RandomState
+    _is_prepared: bool = False
 
-    def train(self, watchers: Sequence[Watcher]) -> FitResult:
-        """Train, and return the weights of the epoch of the best score with all curves."""
-        recipe, data = self.recipe, self.data
-        batch_size = min(recipe.batch_size, len(self.order))
+    def compile(self) -> None:
+        """Have all that training runs compiled, in this thread."""
+        self._prepare()
+        self.session.compile(self.validation.rows)
+
+    @property
+    def _batch_size(self) -> int:
+        return min(self.recipe.batch_size, len(self.order))
+
+    def _prepare(self) -> None:
+        """Have the session ready to train, once."""
+        if self._is_prepared:
+            return
+        self._is_prepared, recipe, data = True, self.recipe, self.data
         self.session.set_parameters(
             *initial_parameters(self.session.network, self.encoding, self.rng)
         )
@@ -215,15 +226,20 @@ class Member:
             recipe.regularisation, seed=int(self.rng.randint(2**32, dtype=np.uint32))
         )
         self.session.prepare(
-            data.rows, data.targets, data.weight, batch_size, alpha=0.0,
+            data.rows, data.targets, data.weight, self._batch_size, alpha=0.0,
             optimizer=recipe.optimizer, regularisation=regularisation,
         )  # fmt: skip
+
+    def train(self, watchers: Sequence[Watcher]) -> FitResult:
+        """Train, and return the weights of the epoch of the best score with all curves."""
+        self._prepare()
+        recipe = self.recipe
         training = Stretches(
             self.session, self.order.copy(), self.rng, Constant(recipe.learning_rate),
             Plateau(0.0, recipe.patience, higher_is_better=True), self.validation,
             watchers=watchers,
         )  # fmt: skip
-        training.rows_of_stretch = recipe.minibatches_of_epoch * batch_size
+        training.rows_of_stretch = recipe.minibatches_of_epoch * self._batch_size
         try:
             return training.run(recipe.most_epochs, warn_unconverged=False)
         finally:

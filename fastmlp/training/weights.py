@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -72,7 +72,7 @@ def check_activation(activation: Any, n_hidden: int) -> Activations:
     """
     if isinstance(activation, str | Activation):
         activations = (activation,) * n_hidden
-    elif isinstance(activation, Sequence | np.ndarray):
+    elif np.iterable(activation) and not isinstance(activation, Set | Mapping):
         activations = tuple(activation)
         if len(activations) != n_hidden:
             raise ValueError(
@@ -81,6 +81,8 @@ def check_activation(activation: Any, n_hidden: int) -> Activations:
             )
     else:
         activations = (activation,)
+    # NumPy's strings become Python's own.
+    activations = tuple(str(each) if isinstance(each, str) else each for each in activations)
     for layer, each in enumerate(activations):
         if not isinstance(each, Activation) and not (isinstance(each, str) and each in ACTIVATIONS):
             where = "" if isinstance(activation, str) else f" for hidden layer {layer + 1}"
@@ -88,7 +90,7 @@ def check_activation(activation: Any, n_hidden: int) -> Activations:
                 f"activation must be one of {list(ACTIVATIONS)}, or a fastmlp.Activation, got "
                 f"{each!r}{where}."
             )
-    return tuple(str(each) if isinstance(each, str) else each for each in activations)
+    return activations
 
 
 def check_finite(coefs: Any, intercepts: Any) -> None:
