@@ -24,7 +24,7 @@ NAN = np.nan
 
 
 def raw_table(n=400, seed=0):
-    """Numbers with gaps and a spike, text with a rare level, a flag, a constant, an empty column."""
+    """Numbers with gaps and a spike, text with a rare level, a flag, and columns without news."""
     rng = np.random.default_rng(seed)
     age = rng.normal(40, 12, n)
     job = rng.choice(["clerk", "cook", "smith", "pilot"], n, p=[0.4, 0.3, 0.28, 0.02]).astype(
@@ -137,7 +137,7 @@ def test_levels_never_seen_gaps_and_columns_in_another_order(model):
     p = model.predict_proba(new)
     assert np.isfinite(p).all()
     np.testing.assert_array_equal(p[2:], model.predict_proba(X)[2:])
-    with pytest.raises(ValueError, match="feature names should match|order"):
+    with pytest.raises(ValueError, match="names should match"):
         model.predict_proba(new[list(X)[::-1]])
 
 
