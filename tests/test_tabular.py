@@ -19,6 +19,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fastmlp import TabularMLPBinaryClassifier
+from fastmlp.data.rows import as_rows
+from fastmlp.training.loop import Training
+from fastmlp.training.schedules import Constant
+from fastmlp.training.stopping import Plateau
+from fastmlp.training.table import Deadline, Stretches
 
 NAN = np.nan
 
@@ -236,8 +241,6 @@ def test_validation_rows_that_are_given():
 
 
 def rows_of(model, X):
-    from fastmlp.data.rows import as_rows
-
     return as_rows(model._reader.read(X), np.dtype("float32"))
 
 
@@ -295,8 +298,6 @@ def test_verbose(capsys):
 
 
 def test_an_interrupt_leaves_a_model(monkeypatch):
-    from fastmlp.training.loop import Training
-
     run_epoch, calls = Training._run_epoch, []
 
     def interrupted(training, result):
@@ -311,3 +312,79 @@ def test_an_interrupt_leaves_a_model(monkeypatch):
         model.fit(X, Y)
     assert model.n_iter_ == 3
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+# -- limits of time --------------------------------------------------------------------------------
+def test_a_limit_of_time_that_is_too_short_leaves_an_epoch_each():
+    model = TabularMLPBinaryClassifier(n_folds=2, random_state=0, time_limit=1e-6).fit(X, Y)
+    assert [len(curve) for curve in model.loss_curves_] == [1, 1]
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_a_deadline_ends_training_before_the_epoch_that_would_miss_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("fastmlp.training.table.time.perf_counter", lambda: now[0])
+    deadline, ended = Deadline(10.0), []
+    for seconds in (3.0, 3.0, 2.0):
+        deadline.begin(None)
+        now[0] += seconds
+        ended.append(deadline.end(None))
+    assert ended == [False, False, False]  # 8 s are over, and an epoch takes 2
+    deadline.begin(None)
+    now[0] += 1.5
+    assert deadline.end(None)
+
+
+def test_networks_share_what_is_left_of_a_limit(monkeypatch):
+    """Of three networks, one at a time, the first has a third; two at a time have half each."""
+    seen = []
+    monkeypatch.setattr("fastmlp.estimators.tabular_fitting.Deadline", lambda end: seen.append(end))
+    monkeypatch.setattr("fastmlp.training.table.Member.train", lambda *_: stop())
+    monkeypatch.setattr("fastmlp.estimators.tabular_fitting.time.perf_counter", lambda: 0.0)
+
+    def stop():
+        raise RuntimeError("enough")
+
+    for n_threads in (1, 2):
+        with pytest.raises(RuntimeError, match="enough"):
+            TabularMLPBinaryClassifier(
+                n_folds=3, random_state=0, time_limit=60, n_threads=n_threads, verbose=False
+            ).fit(X, Y)
+    np.testing.assert_allclose(seen[0], 0.95 * 60 / 3)
+    np.testing.assert_allclose(seen[1], 0.95 * 60 / 2)
+
+
+def test_a_large_table_is_learned_in_stretches():
+    """Every stretch has other rows, until all but a rest of them have had their turn."""
+
+    class Recorder:
+        network = None
+
+        def __init__(self):
+            self.orders = []
+
+        def train_epoch(self, order, rate):
+            self.orders.append(order.copy())
+            return 1.0
+
+        def get_parameters(self):
+            return [], []
+
+        def state(self):
+            return None
+
+        def end_training(self):
+            pass
+
+    recorder = Recorder()
+    training = Stretches(
+        recorder, np.arange(100), np.random.RandomState(0), Constant(0.1),
+        Plateau(0.0, np.inf, higher_is_better=False),
+    )  # fmt: skip
+    training.rows_of_stretch = 32
+    training.run(7, warn_unconverged=False)
+    assert [len(order) for order in recorder.orders] == [32] * 7
+    for first in (0, 3):
+        seen = np.concatenate(recorder.orders[first : first + 3])
+        assert len(set(seen.tolist())) == 96
+    assert len(set(np.concatenate(recorder.orders).tolist())) == 100

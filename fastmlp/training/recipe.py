@@ -38,7 +38,7 @@ class Recipe:
     optimizer : Optimizer
         Which update is made.
     regularisation : Regularisation
-        Dropout, decay, and the average of the weights.
+        Decay, and the average of the weights.
     embeddings : Embeddings
         Of the columns.
     """
@@ -61,6 +61,7 @@ def recipe_for(n_rows: int) -> Recipe:
     hidden = (128, 128)
     n_folds = 5 if n_rows < 30_000 else 3 if n_rows < 200_000 else 1
     held_out = 0.2 if n_rows < 10_000 else 0.1 if n_rows < 100_000 else 0.05
+    n_bins = min(48, max(8, n_rows // 64))
     batch_size = min(256, max(32, 2 ** round(math.log2(max(1, n_rows) / 40))))
     return Recipe(
         n_folds=n_folds,
@@ -71,9 +72,7 @@ def recipe_for(n_rows: int) -> Recipe:
         batch_size=batch_size,
         learning_rate=0.01,
         hidden=hidden,
-        optimizer=Optimizer(beta_2=0.95),
-        regularisation=Regularisation(
-            dropout=(0.1,) * len(hidden), weight_decay=3e-4, ema_decay=0.99
-        ),
-        embeddings=Embeddings(members=8, width=8, n_bins=48, rows_of_bin=4, rows_of_level=5),
+        optimizer=Optimizer(beta_2=0.95, encoder_speed=2.0),
+        regularisation=Regularisation(weight_decay=0.01, ema_decay=0.99),
+        embeddings=Embeddings(members=8, width=8, n_bins=n_bins, rows_of_bin=8, rows_of_level=5),
     )
