@@ -42,6 +42,7 @@ class Embeddings:
     n_bins: int
     rows_of_bin: int
     rows_of_level: int
+    rectified: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def learn_encoding(
         np.concatenate([np.empty(0), *lists.edges]),
         np.concatenate([np.empty(0, np.int64), *lists.levels]),
     )
-    encoder = Encoder(X.shape[1], how.members, how.width, tuple(lists.rows), len(lists.plain))
+    encoder = Encoder(X.shape[1], how.members, how.width, tuple(lists.rows), len(lists.plain), how.rectified)
     return Encoding(encoder, columns)
 
 
