@@ -29,12 +29,11 @@ def column(kind, source, **more):
     return record
 
 
-def random_case(rng, *, members=3, width=8, n_rows=50, hidden=(6, 5), dtype="float64", **more):
+def random_case(rng, *, members=3, width=8, n_rows=50, hidden=(6, 5), dtype="float64", plain=True):
     """Two columns of numbers, with gaps and values beyond their edges, two of categories, and two
     plain ones; they lie in X in another order."""
     edges = [np.sort(rng.normal(size=5)), np.array([-0.5, 0.25])]
     levels = np.array([2, 0, 1, 1, 1, 0, 1, 2, 2])  # of three codes, others, gap; and of two
-    plain, rectified = more.get("plain", True), more.get("rectified", False)
     records = [
         column(encode.NUMBER, 3, start=0, edges=5, center=0.1, scale=0.7),
         column(encode.CATEGORY, 0, level=0, levels=3),
@@ -53,7 +52,7 @@ def random_case(rng, *, members=3, width=8, n_rows=50, hidden=(6, 5), dtype="flo
     X[:, 2], X[:, 4] = rng.choice([3.0, 7.0, 4.0, 9.0], n_rows), rng.integers(0, 3, n_rows)
     X[rng.random(X.shape) < 0.15] = np.nan
     y = (np.nan_to_num(X[:, 3]) + rng.normal(size=n_rows) > 0).astype(np.int64)
-    encoder = Encoder(6, members, width, (5, 3, 2, 3), 2 if plain else 0, rectified)
+    encoder = Encoder(6, members, width, (5, 3, 2, 3), 2 if plain else 0)
     widths = (encoder.n_out, *hidden, 1)
     network = Network(widths, ("relu",) * len(hidden), np.dtype(dtype), encoder)
     return Case(network, columns, X, y)
@@ -91,7 +90,7 @@ def embedding(case, table, linear):
             rows = columns.level_rows[record["level"] :][: record["levels"] + 2]
             code = np.where(np.isnan(x), record["levels"] + 1, np.minimum(x, record["levels"]))
             e = b + V[rows[code.astype(int)]]
-        parts.append(np.maximum(e, 0) if encoder.rectified else e)
+        parts.append(e)
     for record in columns.columns[len(encoder.rows) :]:
         x = X[:, record["source"]]
         value = np.clip(2 * (x - record["low"]) / (record["high"] - record["low"]) - 1, -1, 1)

@@ -75,7 +75,6 @@ def encode_record(source, kind):
     x : address of X, and the distances of its rows and columns in bytes
     members, width : of the network, and of an embedding
     n_embedded, n_plain : columns
-    rectified : whether e ← max(0, e)
     columns, places : addresses of a `COLUMN` each, embedded ones first, and of a `PLACE` of each
         embedded one
     edges, level_rows : of all columns, see `COLUMN`
@@ -96,7 +95,7 @@ def encode_record(source, kind):
     return np.dtype(
         [
             ("x", x),
-            *((name, np.int64) for name in ("members", "width", "n_embedded", "n_plain", "rectified")),
+            *((name, np.int64) for name in ("members", "width", "n_embedded", "n_plain")),
             *((name, np.int64) for name in ("columns", "places", "block_rows", "epoch")),
             ("edges", numbers("float64")),
             ("level_rows", numbers("int64")),
@@ -201,7 +200,6 @@ def encode(record, at, first, rows, batch):
 def _embed(record, at, i, k, cell):
     """E of an embedded column k of row i of a block."""
     width, place = record.width, _place_at(record.places + k * _PLACE_SIZE)
-    rectified = record.rectified != 0
     share, value = number(record.cell_shares, cell), number(record.cell_values, cell)
     row_of_knots = (place.knots + number(record.cell_knots, cell)) * width
     for q in range(0, width, LANES):
@@ -211,8 +209,7 @@ def _embed(record, at, i, k, cell):
         low = listed(record.knots, row_of_knots + q, LANES)
         high = listed(record.knots, row_of_knots + width + q, LANES)
         for j in range(LANES):
-            z = value * w[j] + b[j] + (low[j] + share * (high[j] - low[j]))
-            e[j] = z if z > 0 or not rectified else 0
+            e[j] = value * w[j] + b[j] + (low[j] + share * (high[j] - low[j]))
 
 
 @piece()
@@ -231,7 +228,7 @@ def spread(record, at, first, rows, batch):
 @piece()
 def gather(record, at, first, rows, batch):
     """δ_e = Σ r_m ⊙ δ⁽⁰⁾_m of a block of rows, in the place of e, and ∂r_m = Σ e ⊙ δ⁽⁰⁾_m."""
-    members, rectified = record.members, record.rectified != 0
+    members = record.members
     for panel in range(record.embedded.panels):
         for m in range(members):
             _lanes(record.d_factors, at, panel, m)[:] = 0
@@ -242,21 +239,12 @@ def gather(record, at, first, rows, batch):
                 dr = _lanes(record.d_factors, at, panel, m)
                 for j in range(PANEL):
                     dr[j] += e[j] * delta[j]
-            # The sum goes where δ of the first member is, which nobody reads any more.
-            total, r = _lanes(record.delta, at, panel, i * members), _factor(record, panel, 0)
-            for j in range(PANEL):
-                total[j] *= r[j]
-            for m in range(1, members):
+            e[:] = 0
+            for m in range(members):
                 delta = _lanes(record.delta, at, panel, i * members + m)
                 r = _factor(record, panel, m)
                 for j in range(PANEL):
-                    total[j] += delta[j] * r[j]
-            if rectified:
-                for j in range(PANEL):
-                    e[j] = total[j] if e[j] > 0 else 0
-            else:
-                for j in range(PANEL):
-                    e[j] = total[j]
+                    e[j] += delta[j] * r[j]
 
 
 @kernel

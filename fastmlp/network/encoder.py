@@ -39,8 +39,6 @@ class Encoder:
         Rows of V of each embedded column.
     n_plain : int
         Columns that are not embedded.
-    rectified : bool, default=False
-        Whether embeddings end with max(0, e).
     """
 
     n_columns: int
@@ -48,7 +46,6 @@ class Encoder:
     width: int
     rows: tuple[int, ...]
     n_plain: int
-    rectified: bool = False
 
     def __post_init__(self) -> None:
         if self.width % encode.LANES or self.width < 1:

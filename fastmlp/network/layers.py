@@ -186,7 +186,6 @@ class NetworkRecords:
             "width": encoder.width,
             "n_embedded": len(encoder.rows),
             "n_plain": encoder.n_plain,
-            "rectified": encoder.rectified,
             "columns": Ref("columns"),
             "places": Ref("places"),
             "edges": {"float64": Ref("edges")},

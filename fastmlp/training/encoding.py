@@ -42,7 +42,6 @@ class Embeddings:
     n_bins: int
     rows_of_bin: int
     rows_of_level: int
-    rectified: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def learn_encoding(
         np.concatenate([np.empty(0), *lists.edges]),
         np.concatenate([np.empty(0, np.int64), *lists.levels]),
     )
-    encoder = Encoder(X.shape[1], how.members, how.width, tuple(lists.rows), len(lists.plain), how.rectified)
+    encoder = Encoder(X.shape[1], how.members, how.width, tuple(lists.rows), len(lists.plain))
     return Encoding(encoder, columns)
 
 
