@@ -149,3 +149,40 @@ class Leaves:
         from fastmlp.export.fitted import fitted
 
         return RowFunction(fitted(self))
+
+
+class TableLeaves:
+    """The method that hands a fitted model for tables on, from the raw table on."""
+
+    def to_onnx(self) -> Any:
+        """Make an ONNX graph of the fitted model; it needs ``pip install "fastmlp[onnx]"``.
+
+        Every column is an input of shape (n_samples, 1), named as the column, or `x0`, `x1`, …
+        where the table had no names. Columns of text are of strings; all others are of float64,
+        with booleans as 0 and 1. The outputs are `label`, in int64 (bools too) or strings, and
+        `probabilities`, of float32 and shape (n_samples, n_classes). The same model gives the same
+        graph.
+
+        A gap is NaN, and in text the empty string. Where the empty string was a level in fit, it is
+        that level, and the column has no gaps in the graph. What is no level counts as one never
+        seen. The graph checks nothing: infinity is a large number to it.
+
+        Returns
+        -------
+        onnx.ModelProto
+            The graph, of opset 17 at most.
+
+        Raises
+        ------
+        ImportError
+            If skl2onnx is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the labels are neither integers nor bools nor strings; if a category has levels of
+            both text and numbers, or one that is neither Unicode nor of float64; or if a column is
+            named as an output, or has an empty name.
+        """
+        from fastmlp.export.onnx_table import to_onnx
+
+        return to_onnx(self)
