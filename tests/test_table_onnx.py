@@ -82,21 +82,20 @@ def model():
     return fitted()
 
 
-def with_weights(model, seed, scale=1.0):
+def with_weights(model, seed):
     """The same with random weights, which no few epochs would give it."""
     rng = np.random.default_rng(seed)
     copy = pickle.loads(pickle.dumps(model))
     copy._models = [
-        TableModel(
-            each.encoding, each.hidden, as_float32(random_parameters(each.network, rng), scale)
-        )
+        TableModel(each.encoding, each.hidden, random_weights(each.network, rng))
         for each in model._models
     ]
     return copy
 
 
-def as_float32(parameters, scale):
-    return tuple([(scale * array).astype(np.float32) for array in arrays] for arrays in parameters)
+def random_weights(network, rng):
+    parameters = random_parameters(network, rng)
+    return tuple([array.astype(np.float32) for array in arrays] for arrays in parameters)
 
 
 def inputs_of(graph, X):
@@ -168,8 +167,9 @@ def test_edges_are_of_float64():
     model = with_weights(fitted(pd.DataFrame({"x": x}), x > x.mean()), seed=0)
     edges = model._models[0].encoding.columns.edges
     rows = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges, np.inf), x])
-    check(model, pd.DataFrame({"x": rows}))
-    assert len(np.unique(model.predict_proba(rows[:, None])[:, 1].round(4))) > 5
+    frame = pd.DataFrame({"x": rows})
+    check(model, frame)
+    assert len(np.unique(model.predict_proba(frame)[:, 1].round(4))) > 5
 
 
 @pytest.mark.parametrize("n_levels", [3, 8, 9, 40])
@@ -313,22 +313,22 @@ def test_names_that_no_input_can_have(name):
 @pytest.mark.parametrize(
     ("levels", "match"),
     [
-        (["a", 1], "'c' has levels of text and levels that are numbers"),
-        ([2**53 + 1, 3], f"'c' has the level {2**53 + 1}"),
-        ([10**400, 3], "'c' has the level 1000"),
-        (["\ud800", "a"], r"'c' has the level '\\ud800'"),
+        (["a", 1], "'x0' has levels of text and levels that are numbers"),
+        ([2**53 + 1, 3], f"'x0' has the level {2**53 + 1}"),
+        ([10**400, 3], "'x0' has the level 1000"),
+        (["\ud800", "a"], r"'x0' has the level '\\ud800'"),
     ],
     ids=["mixed", "integer", "huge", "surrogate"],
 )
 def test_levels_that_onnx_has_not(levels, match):
-    column = np.array(levels * 100, object)
-    model = fitted(pd.DataFrame({"c": column, "x": X["a number"]}), categorical_features=["c"])
+    rows = np.array([levels * 100, X["two"]], object).T
+    model = fitted(rows, categorical_features=[0])
     with pytest.raises(ValueError, match=match):
         model.to_onnx()
 
 
 def test_labels_that_onnx_has_not():
-    model = fitted(y=Y + 0.5)
+    model = fitted(y=Y * 1.0)
     with pytest.raises(ValueError, match="ONNX has integers and strings for labels"):
         model.to_onnx()
 

@@ -137,6 +137,7 @@ def _types(operator: Any) -> None:
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Write the nodes of a model."""
     given = operator.raw_operator
+    scope.onnx_variable_names.update(given.names)  # which nodes must not have
     wide, g = Graph(scope, container, double=True), Graph(scope, container, double=False)
     inputs = [each.full_name for each in operator.inputs]
     if not given.models:
@@ -166,8 +167,20 @@ def to_onnx(estimator: Any) -> Any:
         _Given, "FastmlpTable", _types, _convert, options={"zipmap": [False], "nocl": [False]}
     )
     kinds, given = skl2onnx.common.data_types, _Given(estimator)
-    inputs = [
-        (name, (kinds.StringTensorType if is_text(column) else kinds.DoubleTensorType)([None, 1]))
-        for name, column in zip(given.names, given.columns, strict=True)
+    types = [
+        kinds.StringTensorType if is_text(column) else kinds.DoubleTensorType
+        for column in given.columns
     ]
-    return converted(given, "TabularMLPBinaryClassifier", inputs)
+    inputs = [(f"x{j}", kind([None, 1])) for j, kind in enumerate(types)]
+    graph = converted(given, "TabularMLPBinaryClassifier", inputs)
+    _name_inputs(graph.graph, given.names)
+    return graph
+
+
+def _name_inputs(graph: Any, names: Sequence[str]) -> None:
+    """Name the inputs; skl2onnx would make other names of those with spaces, say."""
+    name_of = {each.name: name for each, name in zip(graph.input, names, strict=True)}
+    for each in graph.input:
+        each.name = name_of[each.name]
+    for node in graph.node:
+        node.input[:] = [name_of.get(name, name) for name in node.input]
