@@ -152,20 +152,22 @@ class Leaves:
 
 
 class TableLeaves:
-    """The method that hands a fitted model for tables on, from the raw table on."""
+    """The method that hands on a fitted model for tables."""
 
     def to_onnx(self) -> Any:
         """Make an ONNX graph of the fitted model; it needs ``pip install "fastmlp[onnx]"``.
 
-        Every column is an input of shape (n_samples, 1), named as the column, or `x0`, `x1`, …
-        where the table had no names. Columns of text are of strings; all others are of float64,
-        with booleans as 0 and 1. The outputs are `label`, in int64 (bools too) or strings, and
-        `probabilities`, of float32 and shape (n_samples, n_classes). The same model gives the same
-        graph.
+        The graph takes the raw table. Every column is an input of shape (n_samples, 1), named as
+        the column, or `x0`, `x1`, … where the table in fit had no names. A category whose levels
+        are text is of strings, and so is one that had only gaps; all else is of float64, with
+        booleans as 0 and 1. The outputs are `label`, in int64 (bools too) or strings, and
+        `probabilities`, in float32, of the shape that `predict_proba` gives. The same model gives
+        the same graph.
 
-        A gap is NaN, and in text the empty string. Where the empty string was a level in fit, it is
-        that level, and the column has no gaps in the graph. What is no level counts as one never
-        seen. The graph checks nothing: infinity is a large number to it.
+        A gap is NaN, and in strings the empty one; where that was a level in fit, it is this level,
+        and the column cannot have gaps. The graph checks nothing: infinity is a number, and what is
+        no level is one never seen. It needs memory for all rows at once: of a large table, give it
+        some thousand rows at a time.
 
         Returns
         -------
