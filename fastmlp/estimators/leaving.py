@@ -149,3 +149,42 @@ class Leaves:
         from fastmlp.export.fitted import fitted
 
         return RowFunction(fitted(self))
+
+
+class TableLeaves:
+    """The method that hands on a fitted model for tables."""
+
+    def to_onnx(self) -> Any:
+        """Make an ONNX graph of the fitted model; it needs ``pip install "fastmlp[onnx]"``.
+
+        The graph takes the raw table. Every column is an input of shape (n_samples, 1), named as
+        the column, or `x0`, `x1`, … where the table in fit had no names. A category whose levels
+        are text is of strings, and so is one that had only gaps; all else is of float64, with
+        booleans as 0 and 1. The outputs are `label`, in int64 (bools too) or strings, and
+        `probabilities`, in float32, of the shape that `predict_proba` gives. The same model gives
+        the same graph.
+
+        A gap is NaN, and in strings the empty one; where that was a level in fit, it is this level,
+        and the column cannot have gaps. The graph checks nothing: infinity is a number, and what is
+        no level is one never seen. It needs memory for all rows at once: of a large table, give it
+        some thousand rows at a time.
+
+        Returns
+        -------
+        onnx.ModelProto
+            The graph, of opset 17 at most.
+
+        Raises
+        ------
+        ImportError
+            If skl2onnx is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the labels are neither integers nor bools nor strings; if a category has levels of
+            both text and numbers, or one that is neither Unicode nor of float64; or if a column is
+            named as an output, or has an empty name.
+        """
+        from fastmlp.export.onnx_table import to_onnx
+
+        return to_onnx(self)

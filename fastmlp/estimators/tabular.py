@@ -16,6 +16,7 @@ from fastmlp.data.rows import as_rows
 from fastmlp.data.table import TableReader
 from fastmlp.estimators import tabular_fitting
 from fastmlp.estimators.given import Given
+from fastmlp.estimators.leaving import TableLeaves
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.tabular_parameters import TabularParameters
 from fastmlp.export.saving import opened, sealed
@@ -36,7 +37,7 @@ _as_in_kernels = np.errstate(all="ignore")
 
 
 @takes_parameters
-class TabularMLPBinaryClassifier(ClassifierMixin, TabularParameters, BaseEstimator):
+class TabularMLPBinaryClassifier(ClassifierMixin, TableLeaves, TabularParameters, BaseEstimator):
     """Networks for a raw table with two classes, without tuning.
 
     It takes a table as it comes: numbers with gaps, text, categories, levels that are new at

@@ -19,86 +19,23 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from fastmlp.export.fitted import fitted
+from fastmlp.export.onnx_graph import (
+    OPTIONS,
+    Graph,
+    add_outputs,
+    converted,
+    labels_of,
+    modules,
+    set_types,
+)
 from fastmlp.kernels.activations import CUBIC, LEAK, SELU_ALPHA, SELU_SCALE
-from fastmlp.version import __version__
 
 Array = NDArray[Any]
-
-#: The newest opset that a graph may ask for: old versions of onnxruntime read it.
-OPSET = 17
 
 #: Nodes of Gauss and Legendre's quadrature for erf in float64: its error is then 2e-15.
 _NODES = 24
 #: Beyond it, erf is 1 in float64.
 _ERF_IS_ONE = 6.0
-
-
-#: Of a conversion, as skl2onnx has them for its own classifiers.
-_OPTIONS = {"zipmap": True, "nocl": False}
-
-
-def _modules() -> Any:
-    """Import skl2onnx.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import skl2onnx
-        import skl2onnx.common.data_types
-        import skl2onnx.proto
-    except ImportError as error:
-        raise ImportError(
-            f'ONNX needs packages that are not installed ({error}): pip install "fastmlp[onnx]".'
-        ) from error
-    return skl2onnx
-
-
-class Graph:
-    """Nodes and constants of one network while they are written into a graph of skl2onnx.
-
-    Parameters
-    ----------
-    scope, container : Scope, ModelComponentContainer
-        Where names come from, and where nodes go to.
-    double : bool
-        Whether numbers are of float64; else they are of float32.
-    """
-
-    def __init__(self, scope: Any, container: Any, double: bool) -> None:
-        self._scope, self._container, self.double = scope, container, double
-        self._types = _modules().proto.onnx_proto.TensorProto
-        self.real = self._types.DOUBLE if double else self._types.FLOAT
-
-    def node(
-        self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any
-    ) -> str:
-        """Add a node of one output, and name that.
-
-        Inputs are names, or numbers of the type of the graph; the output may have a name already.
-        """
-        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
-        place: str = output or self._scope.get_unique_variable_name(operator.lower())
-        name = self._scope.get_unique_operator_name(operator)
-        self._container.add_node(operator, names, place, name=name, **attributes)
-        return place
-
-    def constant(self, values: Any) -> str:
-        """Add numbers of the type of the graph, int64 or strings, and name them."""
-        array = np.asarray(values)
-        name: str = self._scope.get_unique_variable_name("constant")
-        kinds = {"i": self._types.INT64, "U": self._types.STRING}
-        content = array.ravel()
-        flat = [text.encode() for text in content.tolist()] if array.dtype.kind == "U" else content
-        kind = kinds.get(array.dtype.kind, self.real)
-        self._container.add_initializer(name, kind, list(array.shape), flat)
-        return name
-
-    def cast(self, name: str, kind: str) -> str:
-        """Convert to another type of numbers: "FLOAT", "INT64" and so on."""
-        return self.node("Cast", name, to=getattr(self._types, kind))
 
 
 def _leaky_relu(g: Graph, z: str) -> str:
@@ -195,45 +132,21 @@ def _nodes_of(activation: Any) -> Callable[[Graph, str], str]:
     return ACTIVATIONS[activation]
 
 
-def _labels(classes: Array, options: dict[str, Any]) -> Array:
-    """Bring labels to int64 or strings, the two that ONNX has for them; "nocl" asks for numbers.
-
-    Raises
-    ------
-    ValueError
-        If they are neither, nor bools.
-    """
-    if options["nocl"]:
-        return np.arange(len(classes), dtype=np.int64)
-    if classes.dtype.kind == "U" or all(isinstance(label, str) for label in classes.tolist()):
-        return classes.astype(str)
-    if classes.dtype.kind not in "iub" or int(classes.max()) > np.iinfo(np.int64).max:
-        raise ValueError(
-            f"ONNX has integers and strings for labels, not those of classes_={classes.tolist()!r} "
-            f"({classes.dtype}). Fit to labels of either kind."
-        )
-    return classes.astype(np.int64)
-
-
 def _shapes(operator: Any) -> None:
     """Tell skl2onnx the types of the two outputs; an error for a model that has no graph."""
-    kinds, model = _modules().common.data_types, fitted(operator.raw_operator)
+    kinds, model = modules().common.data_types, fitted(operator.raw_operator)
     for activation in model.activations:
         _nodes_of(activation)
-    options = operator.scope_inst.get_options(operator.raw_operator, dict(_OPTIONS))
-    labels, n_rows = _labels(model.classes, options), operator.inputs[0].get_first_dimension()
-    label_kind = kinds.StringTensorType if labels.dtype.kind == "U" else kinds.Int64TensorType
-    operator.outputs[0].set_type(label_kind([n_rows]))
+    options = operator.scope_inst.get_options(operator.raw_operator, dict(OPTIONS))
     double = isinstance(operator.inputs[0].type, kinds.DoubleTensorType)
-    kind = kinds.DoubleTensorType if double else kinds.FloatTensorType
-    operator.outputs[1].set_type(kind([n_rows, 2]))
+    set_types(operator, labels_of(model.classes, options), 2, double=double)
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Write the nodes of a network."""
-    kinds, model = _modules().common.data_types, fitted(operator.raw_operator)
-    (x,), (label, both) = operator.inputs, operator.outputs
-    options = container.get_options(operator.raw_operator, dict(_OPTIONS))
+    kinds, model = modules().common.data_types, fitted(operator.raw_operator)
+    (x,) = operator.inputs
+    options = container.get_options(operator.raw_operator, dict(OPTIONS))
     if len(model.classes) == 1 and options["zipmap"]:
         raise ValueError(
             "The model has one class and probabilities of two, which a ZipMap cannot name: convert "
@@ -250,12 +163,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
             a = _nodes_of(model.activations[layer])(g, z)
     p = g.node("Sigmoid", z)
     complement = g.node("Sigmoid", g.node("Neg", z))
-    g.node("Concat", complement, p, output=both.full_name, axis=1)
-    is_last = g.node("Reshape", g.node("Greater", p, 0.5), g.constant(np.array([-1])))
-    labels = _labels(model.classes, options)
-    # One label stands for both, as in `predict`.
-    pair = labels if len(labels) == 2 else np.repeat(labels, 2)
-    g.node("Gather", g.constant(pair), g.cast(is_last, "INT64"), output=label.full_name)
+    add_outputs(g, (complement, p), labels_of(model.classes, options), operator.outputs)
 
 
 class _Alone(ClassifierMixin, BaseEstimator):
@@ -269,26 +177,18 @@ class _Alone(ClassifierMixin, BaseEstimator):
 
 def to_onnx(estimator: Any) -> Any:
     """Make an ONNX graph of an estimator; see `MLPBinaryClassifier.to_onnx`."""
-    skl2onnx, model = _modules(), fitted(estimator)
+    skl2onnx, model = modules(), fitted(estimator)
     register_converter(_Alone)
     kinds, alone = skl2onnx.common.data_types, _Alone(estimator)
     double = model.weights.dtype == np.float64
     kind = kinds.DoubleTensorType if double else kinds.FloatTensorType
-    graph = skl2onnx.convert_sklearn(
-        alone,
-        name="MLPBinaryClassifier",
-        initial_types=[("X", kind([None, model.weights.widths[0]]))],
-        target_opset=OPSET,
-        options={id(alone): {"zipmap": False}},
-    )
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = "fastmlp", __version__
-    return graph
+    inputs = [("X", kind([None, model.weights.widths[0]]))]
+    return converted(alone, "MLPBinaryClassifier", inputs)
 
 
 def register_converter(cls: type) -> None:
     """Tell skl2onnx how to convert a class of estimators; see `fastmlp.onnx`."""
-    _modules().update_registered_converter(
+    modules().update_registered_converter(
         cls,
         f"Fastmlp{cls.__name__}",
         _shapes,

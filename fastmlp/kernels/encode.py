@@ -63,7 +63,7 @@ _column_at, _place_at = record_at(COLUMN), record_at(PLACE)
 _COLUMN_SIZE, _PLACE_SIZE = COLUMN.itemsize, PLACE.itemsize
 
 #: Where the smooth clip bends.
-_BEND = 3.0
+BEND = 3.0
 
 
 @lru_cache
@@ -161,7 +161,7 @@ def _cell(record, column, x):
         return column.edges, 0.0, 0.0
     z = (x - column.center) / column.scale
     below, share = _interval(record, column, x)
-    return below, share, z / np.sqrt(1.0 + (z / _BEND) * (z / _BEND))
+    return below, share, z / np.sqrt(1.0 + (z / BEND) * (z / BEND))
 
 
 @kernel
