@@ -125,7 +125,8 @@ def _train(
         n_starts = len(sessions)
         told = None
         if not one_epoch:
-            told = tell(problem, settings.max_iter if n_starts == 1 else n_starts)
+            n_subtasks = settings.max_iter if n_starts == 1 else n_starts
+            told = tell(estimator, given, checked.y, n_subtasks)
         jobs = [
             partial(_train_start, solver, session, rng, told, n_starts)
             for session, rng in zip(sessions, generators, strict=True)
@@ -149,7 +150,7 @@ def _train(
             + why_diverged(settings, data, [*begun[0], *begun[1]])
         )
     if told is not None:
-        told.end(lambda: best.result.parameters)
+        told.end(lambda: problem.attributes(best.result.parameters))
     if not one_epoch:
         model["init_scores_"] = np.array([each.reached for each in trained])
     take_on(estimator, draft, {"classes_": classes, **model, **best.learned}, earlier)
@@ -233,8 +234,8 @@ def _train_start(
         return solver.train(session, rng, told)
     task = told.subtask("start", solver.settings.max_iter)
     trained = solver.train(session, rng, task)
-    task.end(lambda: trained.result.parameters)
-    return trained
+    stop = task.end(lambda: solver.problem.attributes(trained.result.parameters))
+    return replace(trained, is_last=stop)
 
 
 def _model(result: FitResult, dtype: np.dtype[Any]) -> dict[str, Any]:

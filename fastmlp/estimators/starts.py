@@ -31,10 +31,13 @@ class Trained:
         The model.
     learned : dict
         Further attributes of an estimator.
+    is_last : bool, default=False
+        Whether a callback has asked that no other begins.
     """
 
     result: FitResult
     learned: dict[str, Any]
+    is_last: bool = False
 
     @property
     def reached(self) -> float:
@@ -55,11 +58,11 @@ def generators(rng: np.random.RandomState, n_init: int) -> list[np.random.Random
 
 
 def one_after_another(jobs: Sequence[Job]) -> list[Trained]:
-    """Train from each start in turn; an interrupt ends all."""
+    """Train from each start in turn; an interrupt ends all, and so does a callback."""
     trained: list[Trained] = []
     for job in jobs:
         trained.append(job())
-        if trained[-1].result.interrupted:
+        if trained[-1].result.interrupted or trained[-1].is_last:
             break
     return trained
 

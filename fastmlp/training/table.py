@@ -204,6 +204,10 @@ class Member:
     session: Session
     rng: np.random.RandomState
 
+    def model(self, parameters: Parameters) -> TableModel:
+        """What predicts with these weights and biases."""
+        return TableModel(self.encoding, self.recipe.hidden, parameters)
+
     def train(self, watchers: Sequence[Watcher]) -> FitResult:
         """Train, and return the weights of the epoch of the best score with all curves."""
         recipe, data = self.recipe, self.data
