@@ -72,6 +72,17 @@ class TestWithScikitLearns:
             "end fit 0", "teardown",
         ]  # fmt: skip
 
+    def test_a_callback_that_ends_a_start_ends_all(self):
+        class Ends(self.Notes):
+            def on_fit_task_end(self, estimator, context):
+                return context.task_name == "start"
+
+        model = MLPBinaryClassifier(**SETTINGS, n_init=3).set_callbacks(Ends())
+        quietly(model.fit, X, Y)
+        assert len(model.init_scores_) == 1
+        alone = quietly(MLPBinaryClassifier(**SETTINGS).fit, X, Y)
+        np.testing.assert_array_equal(model.coefs_[0], alone.coefs_[0])
+
     @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
     def test_a_callback_ends_training(self, solver):
         notes = self.Notes(stop_at=1)

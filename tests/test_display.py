@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPBinaryClassifier, TrainingCurveDisplay
+from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier, TrainingCurveDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -132,3 +132,72 @@ def test_a_curve_that_a_warm_start_has_begun_ends_with_the_others():
     epochs = display.lines_["validation_loss"].get_xdata()
     np.testing.assert_array_equal(epochs, [5, 6, 7])
     assert set(display.lines_["best_epoch"].get_xdata()) == {5 + model.best_epoch_}
+
+
+# -- several networks ------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def of_table():
+    return TabularMLPBinaryClassifier(n_folds=3, max_iter=6, random_state=0).fit(X, Y)
+
+
+def assert_lines(lines, curves):
+    assert len({line.get_color() for line in lines}) == 1
+    for line, values in zip(lines, curves, strict=True):
+        assert_line(line, values)
+
+
+def test_curves_of_all_networks(of_table):
+    display = TrainingCurveDisplay.from_estimator(of_table)
+    assert_lines(display.lines_["loss"], of_table.loss_curves_)
+    assert_lines(display.lines_["validation_loss"], of_table.validation_loss_curves_)
+    assert display.lines_["loss"][0].get_color() != display.lines_["validation_loss"][0].get_color()
+    assert "validation_score" not in display.lines_  # the score is the loss
+    best, epochs = display.lines_["best_epoch"], of_table.best_epochs_
+    np.testing.assert_array_equal(best.get_xdata(), epochs + 1)
+    losses = zip(of_table.validation_loss_curves_, epochs, strict=True)
+    np.testing.assert_array_equal(best.get_ydata(), [curve[k] for curve, k in losses])
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    first, last = min(epochs) + 1, max(epochs) + 1
+    assert labels == [
+        "training loss", "validation loss",
+        f"best epochs: {first}" + (f" to {last}" if last > first else ""),
+    ]  # fmt: skip
+    assert display.ax_.get_title() == "TabularMLPBinaryClassifier"
+    display.figure_.canvas.draw()
+
+
+def test_scores_of_all_networks():
+    model = TabularMLPBinaryClassifier(n_folds=2, max_iter=4, scoring="roc_auc", random_state=0)
+    display = TrainingCurveDisplay.from_estimator(model.fit(X, Y))
+    assert_lines(display.lines_["validation_score"], model.validation_scores_)
+    assert display.score_ax_.get_ylabel() == "roc_auc"
+    # Dots lie on the curves that have chosen the epochs.
+    best = display.lines_["best_epoch"]
+    assert best.axes is display.score_ax_
+    np.testing.assert_array_equal(best.get_ydata(), [max(c) for c in model.validation_scores_])
+
+
+def test_networks_of_unlike_numbers_of_epochs_and_a_rate_that_falls():
+    display = TrainingCurveDisplay(
+        loss=[[3.0, 2.0, 1.0], [3.0, 2.5]], best_epoch=[2, 0], learning_rate=[0.3, 0.2, 0.1]
+    ).plot()
+    assert_lines(display.lines_["loss"], display.loss)
+    assert_line(display.lines_["learning_rate"], display.learning_rate)
+    np.testing.assert_array_equal(display.lines_["best_epoch"].get_xydata(), [[3, 1], [1, 3]])
+    assert display.ax_.get_legend().get_texts()[1].get_text() == "best epochs: 1 to 3"
+
+
+def test_one_network_for_a_table():
+    model = TabularMLPBinaryClassifier(n_folds=1, max_iter=4, random_state=0).fit(X, Y)
+    display = TrainingCurveDisplay.from_estimator(model, line_kwargs={"linewidth": 7})
+    assert_lines(display.lines_["loss"], model.loss_curves_)
+    assert display.lines_["loss"][0].get_linewidth() == 7
+    assert set(display.lines_["best_epoch"].get_xdata()) == {model.best_epochs_[0] + 1}
+
+
+def test_a_table_without_networks():
+    model = TabularMLPBinaryClassifier().fit(X, np.ones(len(X)))
+    with pytest.raises(ValueError, match="has no curves, because it has no networks"):
+        TrainingCurveDisplay.from_estimator(model)
+    with pytest.raises(NotFittedError):
+        TrainingCurveDisplay.from_estimator(TabularMLPBinaryClassifier())

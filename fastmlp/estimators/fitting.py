@@ -127,7 +127,8 @@ def _train(
         n_starts = len(sessions)
         told = None
         if not one_epoch:
-            told = tell(problem, settings.max_iter if n_starts == 1 else n_starts)
+            n_subtasks = settings.max_iter if n_starts == 1 else n_starts
+            told = tell(estimator, given, checked.y, n_subtasks)
         jobs = [
             partial(_train_start, solver, sessions, number, rng, told, n_starts)
             for number, rng in enumerate(generators)
@@ -153,7 +154,7 @@ def _train(
             + why_diverged(settings, data, [*begun[0], *begun[1]])
         )
     if told is not None:
-        told.end(lambda: best.result.parameters)
+        told.end(lambda: problem.attributes(best.result.parameters))
     if not one_epoch:
         model["init_scores_"] = starts.reached(trained)
     take_on(estimator, draft, {"classes_": classes, **model, **best.learned}, earlier)
@@ -240,7 +241,8 @@ def _train_start(
         task = told.subtask("start", solver.settings.max_iter)
         trained = solver.train(sessions[number], rng, task)
         parameters = trained.result.parameters  # which the next start may have it forget
-        task.end(lambda: parameters)
+        stop = task.end(lambda: solver.problem.attributes(parameters))
+        trained = replace(trained, is_last=stop)
     del sessions[number]
     return trained
 

@@ -84,6 +84,10 @@ class Solver:
             regularisation=regularisation,
         )
 
+    def _told_of(self, task: Told, name: str, session: Session) -> Epochs:
+        """Who tells callbacks of each epoch, by its name."""
+        return Epochs(task, name, session.get_parameters, self.problem.attributes)
+
 
 class ByLBFGS(Solver):
     """Trains networks by L-BFGS."""
@@ -98,7 +102,7 @@ class ByLBFGS(Solver):
             max_fun=settings.max_fun,
             tol=settings.tol,
             verbose=settings.verbose,
-            watcher=None if told is None else Epochs(told, "iteration", session.get_parameters),
+            watcher=None if told is None else self._told_of(told, "iteration", session),
         )
         return Trained(result, {"t_": self.earlier.get("t_", 0)})
 
@@ -138,7 +142,7 @@ class ByEpochs(Solver):
         epochs = 1 if self.one_epoch else settings.max_iter
         watchers: list[Watcher] = [Lines(epochs)] if settings.verbose else []
         if told is not None:
-            watchers.append(Epochs(told, "epoch", session.get_parameters))
+            watchers.append(self._told_of(told, "epoch", session))
         schedule = make_schedule(settings.solver, *settings.schedule)
         if settings.factors is not None or settings.warmup > 0:
             n_minibatches = -(-len(self.order) // batch_size)

@@ -35,11 +35,14 @@ class Trained:
         Further attributes of an estimator.
     is_kept : bool
         Whether it is wanted whatever the others reach.
+    is_last : bool, default=False
+        Whether a callback has asked that no other begins.
     """
 
     result: FitResult
     learned: dict[str, Any]
     is_kept: bool = False
+    is_last: bool = False
 
     def forget(self) -> None:
         """Drop the model, and leave how good it was."""
@@ -59,12 +62,12 @@ def generators(rng: np.random.RandomState, n_init: int) -> list[np.random.Random
 
 
 def one_after_another(jobs: Sequence[Job]) -> list[Trained]:
-    """Train from each start in turn; an interrupt ends all."""
+    """Train from each start in turn; an interrupt ends all, and so does a callback."""
     trained: list[Trained] = []
     for job in jobs:
         trained.append(job())
         _keep_best(trained)
-        if trained[-1].result.interrupted:
+        if trained[-1].result.interrupted or trained[-1].is_last:
             break
     return trained
 

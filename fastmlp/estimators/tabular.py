@@ -15,6 +15,7 @@ from fastmlp.data.columns import Column
 from fastmlp.data.rows import as_rows
 from fastmlp.data.table import TableReader
 from fastmlp.estimators import tabular_fitting
+from fastmlp.estimators.callbacks import CallbackSupportMixin, with_callbacks
 from fastmlp.estimators.given import Given
 from fastmlp.estimators.leaving import TableLeaves
 from fastmlp.estimators.parameters import parameters_of, takes_parameters
@@ -37,7 +38,9 @@ _as_in_kernels = np.errstate(all="ignore")
 
 
 @takes_parameters
-class TabularMLPBinaryClassifier(ClassifierMixin, TableLeaves, TabularParameters, BaseEstimator):
+class TabularMLPBinaryClassifier(
+    CallbackSupportMixin, ClassifierMixin, TableLeaves, TabularParameters, BaseEstimator
+):
     """Networks for a raw table with two classes, without tuning.
 
     It takes a table as it comes: numbers with gaps, text, categories, levels that are new at
@@ -172,8 +175,7 @@ class TabularMLPBinaryClassifier(ClassifierMixin, TableLeaves, TabularParameters
         draft = object.__new__(type(self))
         draft.__dict__.update({k: v for k, v in vars(self).items() if k not in FITTED})
         given = Given(X, y, sample_weight, X_val, y_val, sample_weight_val)
-        attributes = tabular_fitting.fit(self, draft, given)
-        warning = attributes.pop("_warning")
+        attributes, warning = with_callbacks(tabular_fitting.fit)(self, draft, given)
         # All at once: where a call fails or is interrupted, the estimator is as it was.
         self.__dict__ = {**vars(draft), **attributes}
         if warning is not None:

@@ -1,19 +1,15 @@
-"""From a raw table to networks that predict: check, cut into folds, train side by side."""
+"""From a raw table to networks that predict: check, cut into folds, train."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from sklearn.utils import (
     _safe_indexing,
@@ -26,23 +22,21 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, _c
 from fastmlp.data.class_weights import class_weights, weighted
 from fastmlp.data.labels import encode, labels_of
 from fastmlp.data.rows import as_rows
-from fastmlp.data.split import Metric, Validation, negative_loss
+from fastmlp.data.split import Validation
 from fastmlp.data.table import TableReader, read_table
-from fastmlp.estimators import starts
+from fastmlp.estimators.attributes import SET_BY_CHECKS
+from fastmlp.estimators.callbacks import tell
 from fastmlp.estimators.given import Given
-from fastmlp.estimators.starts import Trained
+from fastmlp.estimators.tabular_scoring import metric_of
+from fastmlp.estimators.tabular_training import networks_at_once, train_networks
 from fastmlp.runtime.team import available_threads
 from fastmlp.training.encoding import Encoding, learn_encoding
-from fastmlp.training.loop import FitResult, Watcher
+from fastmlp.training.loop import FitResult
 from fastmlp.training.recipe import Recipe, recipe_for
-from fastmlp.training.report import Lines
-from fastmlp.training.table import Deadline, Member, TableData, TableModel, session_of
+from fastmlp.training.table import Member, TableData, TableModel, session_of
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
-
-#: The share of a time limit after which no epoch is to end: the rest is for what follows.
-_USED_OF_LIMIT = 0.95
 
 
 @dataclass(frozen=True)
@@ -80,8 +74,8 @@ class Table:
         return TableData(rows, is_category, targets, self.weight)
 
 
-def fit(estimator: Any, draft: Any, given: Given) -> dict[str, Any]:
-    """Train networks on a table, and return the fitted attributes.
+def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warning | None]:
+    """Train networks on a table, and return the fitted attributes and what there is to warn of.
 
     Parameters
     ----------
@@ -94,36 +88,26 @@ def fit(estimator: Any, draft: Any, given: Given) -> dict[str, Any]:
     """
     started = time.perf_counter()
     table = _checked(estimator, draft, given)
-    common = {"classes_": table.classes, "_reader": table.reader}
-    if len(table.classes) == 1:
-        return {**common, **_without_networks(table)}
-    rng = check_random_state(estimator.random_state)
-    recipe = _recipe(estimator, len(table.y))
-    folds = _folds(estimator, table, given, recipe, rng)
-    at_once = _at_once(estimator, len(folds))
-    threads = max(1, available_threads(estimator.n_threads) // at_once)
-    members = _members(table, folds, recipe, threads, rng)
-    if members is None:
-        return {**common, **_without_networks(table)}
-    results = _train(estimator, members, at_once, started)
-    members = members[: len(results)]
-    models = [
-        TableModel(member.encoding, recipe.hidden, result.parameters)
-        for member, result in zip(members, results, strict=True)
-    ]
-    return {
-        **common,
-        "columns_": _columns(table.reader, members[0].encoding),
-        "n_iter_": max(result.n_iter for result in results),
-        "best_epochs_": np.array([result.best_epoch or 0 for result in results]),
-        "loss_curves_": [result.loss_curve for result in results],
-        "learning_rate_curve_": results[0].rate_curve,
-        "validation_loss_curves_": [result.validation_loss_curve for result in results],
-        "validation_scores_": [result.validation_scores for result in results],
-        "oof_probabilities_": _held_out(table, members, models),
-        "_models": models,
-        "_warning": next((r.warning for r in results if r.warning is not None), None),
-    }
+    known = {name: vars(draft)[name] for name in SET_BY_CHECKS if name in vars(draft)}
+    known |= {"classes_": table.classes, "_reader": table.reader}
+    members, at_once = [], 1
+    if len(table.classes) > 1:
+        rng = check_random_state(estimator.random_state)
+        recipe = _recipe(estimator, len(table.y))
+        folds = _folds(estimator, table, given, recipe, rng)
+        at_once = networks_at_once(estimator, len(folds))
+        threads = max(1, available_threads(estimator.n_threads) // at_once)
+        members = _members(table, folds, recipe, threads, rng)
+    told = tell(estimator, given, table.y, len(members))
+    if members:
+        results = train_networks(estimator, members, at_once, started, told, known)
+        attributes = {**known, **_learned(table, members[: len(results)], results)}
+        warning = next((r.warning for r in results if r.warning is not None), None)
+    else:
+        attributes, warning = {**known, **_without_networks(table)}, None
+    if told is not None:
+        told.end(lambda: attributes)
+    return attributes, warning
 
 
 # -- the steps -------------------------------------------------------------------------------------
@@ -209,7 +193,7 @@ def _folds(
         rows = used[held]
         weight = None if table.weight is None else table.weight[rows]
         X, y = partial(_safe_indexing, given.X, rows), table.y[rows]
-        metric = _metric(estimator, table.classes, X, y)
+        metric = metric_of(estimator, table.classes, X, y)
         folds.append((used[train], Validation(data.rows, rows, data.targets[rows], weight, metric)))
     return folds
 
@@ -233,50 +217,14 @@ def _given_rows(estimator: Any, table: Table, given: Given) -> Validation:
         raise ValueError(
             f"y_val has labels that y has not: y has {table.classes}, and y_val has {labels}."
         )
-    metric = _metric(estimator, table.classes, lambda: given.X_val, y)
+    metric = metric_of(estimator, table.classes, lambda: given.X_val, y)
     return Validation(as_rows(matrix, FLOAT32), None, targets, weight, metric)
-
-
-class _Answers(ClassifierMixin, BaseEstimator):
-    """A classifier that has the probabilities of one table at hand, for scorers to ask for."""
-
-    def __init__(self, classes: Array, probabilities: Array) -> None:
-        self.classes_, self._probabilities = classes, probabilities
-
-    def predict_proba(self, X: Any) -> Array:
-        return self._probabilities
-
-    def predict(self, X: Any) -> Array:
-        return self.classes_[(self._probabilities[:, 1] > 0.5).astype(np.intp)]
-
-    def fit(self, X: Any, y: Any) -> _Answers:
-        return self
-
-
-def _metric(estimator: Any, classes: Array, X: Callable[[], Any], y: Array) -> Metric:
-    """What decides on the best epoch."""
-    scoring = estimator.scoring
-    if scoring in (None, "loss"):
-        return negative_loss
-    scorer = check_scoring(_Answers(classes, np.empty((0, 2))), scoring=scoring)
-    table = X()
-
-    def metric(validation: Validation, probabilities: Array, _: Any) -> float:
-        score: Any = scorer(_Answers(classes, probabilities.astype(np.float64)), table, y)
-        if not isinstance(score, Real) or np.isnan(float(score)):
-            raise ValueError(
-                f"scoring={scoring!r} must give a number, and gave {score!r} for {len(y)} rows "
-                "that were held out."
-            )
-        return float(score)
-
-    return metric
 
 
 def _members(
     table: Table, folds: Sequence[Fold], recipe: Recipe, n_threads: int, rng: np.random.RandomState
-) -> list[Member] | None:
-    """The networks to train, with so many threads each; None where no column says anything."""
+) -> list[Member]:
+    """The networks to train, with so many threads each; none where no column says anything."""
     data, members = table.data, []
     seeds = rng.randint(2**31 - 1, size=len(folds))
     for (order, validation), seed in zip(folds, seeds.tolist(), strict=True):
@@ -285,7 +233,7 @@ def _members(
             table.matrix[order], data.is_category, data.targets[order], weight, recipe.embeddings
         )
         if encoding is None:
-            return None
+            return []
         session = session_of(encoding, recipe, n_threads)
         members.append(
             Member(data, order, validation, encoding, recipe, session, np.random.RandomState(seed))
@@ -293,36 +241,24 @@ def _members(
     return members
 
 
-def _at_once(estimator: Any, n_networks: int) -> int:
-    """Networks that are trained at once: printed lines come one after another."""
-    if estimator.verbose or callable(estimator.scoring):
-        return 1
-    return min(n_networks, available_threads(estimator.n_threads))
-
-
-def _train(
-    estimator: Any, members: Sequence[Member], at_once: int, started: float
-) -> list[FitResult]:
-    """Train all networks; an interrupt leaves out those that have not begun."""
-
-    def train(number: int, member: Member) -> Trained:
-        watchers: list[Watcher] = []
-        if estimator.verbose:
-            watchers.append(Lines(member.recipe.most_epochs))
-        if estimator.time_limit is not None:
-            now, end = time.perf_counter(), started + _USED_OF_LIMIT * estimator.time_limit
-            # Those at once have what is left, over the rounds that are left.
-            rounds = math.ceil((len(members) - number) / at_once)
-            watchers.append(Deadline(now + max(0.0, end - now) / rounds))
-        return Trained(member.train(watchers), {}, is_kept=True)
-
-    jobs = [partial(train, number, member) for number, member in enumerate(members)]
-    if at_once == 1:
-        trained = starts.one_after_another(jobs)
-    else:
-        sessions = {number: member.session for number, member in enumerate(members)}
-        trained = starts.side_by_side(jobs, sessions, at_once, members[0].compile)
-    return [each.result for each in trained]
+def _learned(
+    table: Table, members: Sequence[Member], results: Sequence[FitResult]
+) -> dict[str, Any]:
+    """Attributes that networks leave."""
+    models = [
+        member.model(result.parameters) for member, result in zip(members, results, strict=True)
+    ]
+    return {
+        "columns_": _columns(table.reader, members[0].encoding),
+        "n_iter_": max(result.n_iter for result in results),
+        "best_epochs_": np.array([result.best_epoch or 0 for result in results]),
+        "loss_curves_": [result.loss_curve for result in results],
+        "learning_rate_curve_": results[0].rate_curve,
+        "validation_loss_curves_": [result.validation_loss_curve for result in results],
+        "validation_scores_": [result.validation_scores for result in results],
+        "oof_probabilities_": _held_out(table, members, models),
+        "_models": models,
+    }
 
 
 def _held_out(table: Table, members: Sequence[Member], models: Sequence[TableModel]) -> Array:
@@ -352,7 +288,7 @@ def _without_networks(table: Table) -> dict[str, Any]:
         "columns_": {}, "n_iter_": 0, "best_epochs_": np.empty(0, np.int64), "loss_curves_": [],
         "learning_rate_curve_": [], "validation_loss_curves_": [], "validation_scores_": [],
         "oof_probabilities_": np.tile([1 - share, share], (len(table.y), 1)),
-        "_models": [], "_warning": None, "_share": share,
+        "_models": [], "_share": share,
     }  # fmt: skip
 
 

@@ -9,10 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.inspection.curves import curves_of
 
 # Blue, orange, green and grey of Okabe and Ito's palette, which colour-blind readers tell apart.
 _TRAINING, _VALIDATION, _SCORE, _RATE = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+Curve = Sequence[float]
 
 
 class TrainingCurveDisplay:
@@ -22,16 +27,17 @@ class TrainingCurveDisplay:
 
     Parameters
     ----------
-    loss : sequence of float
-        The training loss of each epoch.
-    validation_loss : sequence of float, default=None
+    loss : sequence of float, or a list of such
+        The training loss of each epoch; of several networks, a list with a curve for each.
+    validation_loss : as loss, default=None
         The loss on the validation rows after each epoch.
-    validation_score : sequence of float, default=None
+    validation_score : as loss, default=None
         The score on the validation rows after each epoch.
-    best_epoch : int, default=None
-        The epoch whose weights the model has, as an index into the validation curves.
+    best_epoch : int, or sequence of int, default=None
+        The epoch whose weights the model has, as an index into the validation curves; of several
+        networks, one for each.
     learning_rate : sequence of float, default=None
-        The learning rate of each epoch.
+        The learning rate of each epoch; of several networks, that of the first.
     score_name : str, default="score"
         What the score is.
     estimator_name : str, default=None
@@ -48,11 +54,12 @@ class TrainingCurveDisplay:
     figure_ : matplotlib Figure
         That holds them.
     lines_ : dict of str to matplotlib Line2D
-        By the names of the parameters.
+        By the names of the parameters; lists of lines where the parameter is a list of curves.
 
     See Also
     --------
     fastmlp.MLPBinaryClassifier : Leaves these curves as fitted attributes.
+    fastmlp.TabularMLPBinaryClassifier : Leaves those of several networks.
 
     Examples
     --------
@@ -67,11 +74,11 @@ class TrainingCurveDisplay:
     def __init__(
         self,
         *,
-        loss: Sequence[float],
-        validation_loss: Sequence[float] | None = None,
-        validation_score: Sequence[float] | None = None,
-        best_epoch: int | None = None,
-        learning_rate: Sequence[float] | None = None,
+        loss: Curve | Sequence[Curve],
+        validation_loss: Curve | Sequence[Curve] | None = None,
+        validation_score: Curve | Sequence[Curve] | None = None,
+        best_epoch: int | Sequence[int] | None = None,
+        learning_rate: Curve | None = None,
         score_name: str = "score",
         estimator_name: str | None = None,
     ) -> None:
@@ -97,8 +104,8 @@ class TrainingCurveDisplay:
 
         Parameters
         ----------
-        estimator : MLPBinaryClassifier or Pipeline
-            Fitted by "adam" or "sgd"; of a Pipeline, the last step counts.
+        estimator : MLPBinaryClassifier, TabularMLPBinaryClassifier or Pipeline
+            Fitted, the first by "adam" or "sgd"; of a Pipeline, the last step counts.
         ax : matplotlib Axes, default=None
             Where to draw the losses and the score; None makes a figure, with the learning rate
             below where it changes.
@@ -125,24 +132,8 @@ class TrainingCurveDisplay:
         steps = getattr(estimator, "steps", None)
         model = steps[-1][1] if steps else estimator
         check_is_fitted(model)
-        if getattr(model, "loss_curve_", None) is None:
-            raise ValueError(
-                f"{type(model).__name__} has no loss_curve_: only training by epochs leaves one, "
-                "with solver='adam' or 'sgd'."
-            )
-        scoring = getattr(model, "scoring", None)
-        default = "accuracy" if scoring is None else getattr(scoring, "__name__", "score")
-        display = cls(
-            loss=model.loss_curve_,
-            validation_loss=getattr(model, "validation_loss_curve_", None),
-            validation_score=getattr(model, "validation_scores_", None),
-            best_epoch=getattr(model, "best_epoch_", None),
-            learning_rate=getattr(model, "learning_rate_curve_", None),
-            score_name=scoring if isinstance(scoring, str) else default,
-            estimator_name=type(model).__name__ if name is None else name,
-        )
-        if display.score_name == "loss":
-            display.validation_score = None  # it is the validation loss with another sign
+        title = type(model).__name__ if name is None else name
+        display = cls(**curves_of(model), estimator_name=title)
         return display.plot(ax=ax, despine=despine, line_kwargs=line_kwargs)
 
     def plot(
@@ -198,11 +189,7 @@ class TrainingCurveDisplay:
             )  # fmt: skip
             self.score_ax_.set_ylabel(self.score_name, color=_SCORE)
             self.score_ax_.tick_params(axis="y", labelcolor=_SCORE)
-        if self.best_epoch is not None:
-            best = self._first_epoch("validation_loss") + self.best_epoch
-            self.lines_["best_epoch"] = self.ax_.axvline(
-                best, color=_RATE, linewidth=1, linestyle=":", label=f"best epoch: {best}"
-            )  # fmt: skip
+        self._mark_best()
         lowest = self.ax_
         if self.rate_ax_ is not None:
             self._draw("learning_rate", self.rate_ax_, color=_RATE, label="learning rate")
@@ -219,26 +206,55 @@ class TrainingCurveDisplay:
     def _has(self, curve: str) -> bool:
         return getattr(self, curve) is not None and len(getattr(self, curve)) > 0
 
-    def _first_epoch(self, curve: str) -> int:
-        """Say where a curve begins, with epochs counted from 1: all end with the newest epoch.
+    def _by_network(self, curve: str) -> list[NDArray[Any]]:
+        """A curve of each network: none where there is no such curve."""
+        values = getattr(self, curve) if self._has(curve) else []
+        if len(values) and np.ndim(values[0]) == 0:
+            values = [values]
+        return [np.asarray(each, np.float64) for each in values]
+
+    def _epochs(self, curve: str) -> list[NDArray[Any]]:
+        """Epochs of a curve of each network, counted from 1: all end with the newest epoch.
 
         One is shorter than the training loss where warm starts have begun it later.
         """
-        length = len(getattr(self, curve)) if self._has(curve) else len(self.loss)
-        return 1 + len(self.loss) - length
+        pairs = zip(self._by_network("loss"), self._by_network(curve), strict=False)
+        return [np.arange(1 + len(loss) - len(each), 1 + len(loss)) for loss, each in pairs]
 
     def _rate_changes(self) -> bool:
         return self._has("learning_rate") and bool(np.ptp(np.asarray(self.learning_rate)) > 0)
 
     def _draw(self, curve: str, ax: Any, **options: Any) -> None:
-        """Draw a curve over the epochs; a single one as a dot."""
-        if not self._has(curve):
+        """Draw a curve over the epochs, those of several networks thin; a single one as a dot."""
+        lines, curves = [], self._by_network(curve)
+        if len(curves) > 1:
+            options |= {"linewidth": 1, "alpha": 0.7}
+        for epochs, values in zip(self._epochs(curve), curves, strict=True):
+            dot = {"marker": "o"} if len(values) == 1 else {}
+            lines += ax.plot(epochs, values, **{**options, **dot, **self._options})
+        if lines:
+            of_each = np.ndim(getattr(self, curve)[0]) > 0
+            self.lines_[curve] = lines if of_each else lines[0]
+
+    def _mark_best(self) -> None:
+        """Mark the best epoch: that of each of several networks by a dot where it was chosen."""
+        if self.best_epoch is None:
             return
-        values = np.asarray(getattr(self, curve), np.float64)
-        if len(values) == 1:
-            options["marker"] = "o"
-        epochs = self._first_epoch(curve) + np.arange(len(values))
-        (self.lines_[curve],) = ax.plot(epochs, values, **{**options, **self._options})
+        best, ax = np.atleast_1d(self.best_epoch), self.score_ax_ or self.ax_
+        on = next(c for c in ("validation_score", "validation_loss", "loss") if self._has(c))
+        epochs = [each[k] for each, k in zip(self._epochs(on), best, strict=True)]
+        first, last = min(epochs), max(epochs)
+        if len(best) == 1:
+            self.lines_["best_epoch"] = self.ax_.axvline(
+                first, color=_RATE, linewidth=1, linestyle=":", label=f"best epoch: {first}"
+            )
+            return
+        values = [each[k] for each, k in zip(self._by_network(on), best, strict=True)]
+        (self.lines_["best_epoch"],) = ax.plot(
+            epochs, values, linestyle="", marker="o", markersize=6, color=_RATE,
+            markeredgecolor="white", zorder=3,
+            label=f"best epochs: {first}" + (f" to {last}" if last > first else ""),
+        )  # fmt: skip
 
     def _frame(self, despine: bool) -> None:
         axes = [ax for ax in (self.ax_, self.score_ax_, self.rate_ax_) if ax is not None]
@@ -250,7 +266,11 @@ class TrainingCurveDisplay:
 
     def _legend(self) -> None:
         """Put one legend for both scales between picture and title, where it covers no line."""
-        lines = [line for name, line in self.lines_.items() if name != "learning_rate"]
+        lines = [
+            line[0] if isinstance(line, list) else line
+            for name, line in self.lines_.items()
+            if name != "learning_rate"
+        ]
         self.ax_.legend(
             lines, [line.get_label() for line in lines], loc="lower center",
             bbox_to_anchor=(0.5, 1.0), ncols=len(lines), fontsize="small", frameon=False,

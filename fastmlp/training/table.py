@@ -205,6 +205,10 @@ class Member:
     rng: np.random.RandomState
     _is_prepared: bool = False
 
+    def model(self, parameters: Parameters) -> TableModel:
+        """What predicts with these weights and biases."""
+        return TableModel(self.encoding, self.recipe.hidden, parameters)
+
     def compile(self) -> None:
         """Have all that training runs compiled, in this thread."""
         self._prepare()

@@ -1,0 +1,52 @@
+"""What decides on the best epoch of a network for a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import check_scoring
+
+from fastmlp.data.split import Metric, Validation, negative_loss
+
+Array = NDArray[Any]
+
+
+class _Answers(ClassifierMixin, BaseEstimator):
+    """A classifier that has the probabilities of one table at hand, for scorers to ask for."""
+
+    def __init__(self, classes: Array, probabilities: Array) -> None:
+        self.classes_, self._probabilities = classes, probabilities
+
+    def predict_proba(self, X: Any) -> Array:
+        return self._probabilities
+
+    def predict(self, X: Any) -> Array:
+        return self.classes_[(self._probabilities[:, 1] > 0.5).astype(np.intp)]
+
+    def fit(self, X: Any, y: Any) -> _Answers:
+        return self
+
+
+def metric_of(estimator: Any, classes: Array, X: Callable[[], Any], y: Array) -> Metric:
+    """What decides on the best epoch."""
+    scoring = estimator.scoring
+    if scoring in (None, "loss"):
+        return negative_loss
+    scorer = check_scoring(_Answers(classes, np.empty((0, 2))), scoring=scoring)
+    table = X()
+
+    def metric(validation: Validation, probabilities: Array, _: Any) -> float:
+        score: Any = scorer(_Answers(classes, probabilities.astype(np.float64)), table, y)
+        if not isinstance(score, Real) or np.isnan(float(score)):
+            raise ValueError(
+                f"scoring={scoring!r} must give a number, and gave {score!r} for {len(y)} rows "
+                "that were held out."
+            )
+        return float(score)
+
+    return metric
