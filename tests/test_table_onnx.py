@@ -182,6 +182,19 @@ def test_levels_that_are_numbers(n_levels):
     check(model, pd.DataFrame({"level": near}))
 
 
+def test_a_level_that_is_a_number_and_gaps():
+    frame = pd.DataFrame({"level": [3.0, NAN] * 100}, dtype="category")
+    model = with_weights(fitted(frame), seed=0)
+    check(model, pd.DataFrame({"level": [3.0, NAN, 4.0, -1e300]}))
+
+
+def test_numbers_that_are_huge():
+    frame = X[["a number", "two"]]
+    model = with_weights(fitted(frame), seed=0)
+    rows = pd.DataFrame({"a number": [1e308, -1e308, 1e-320, -0.0], "two": [-1e308, 1e308, 3, 7]})
+    check(model, rows)
+
+
 def test_levels_that_a_network_has_not_seen():
     """They are the last ones, so it has codes for fewer levels than the table; gaps have a row."""
     last = ["x", "y", "z"]
