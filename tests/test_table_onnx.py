@@ -21,9 +21,11 @@ NAN = np.nan
 
 
 def table(n=200, seed=0):
-    """Columns of every kind that an encoding knows, most of them with gaps."""
+    """Columns of every kind that an encoding knows, in no order, and gaps."""
     rng = np.random.default_rng(seed)
     X = pd.DataFrame({
+        "größe": rng.choice([*"ÄBCDE", "rare"], n, p=[0.4, 0.2, 0.2, 0.1, 0.09, 0.01]),
+        "pair": rng.choice(["left", "right"], n),
         "a number": rng.normal(40, 12, n),
         "far": 1e9 + 1e-3 * rng.normal(size=n),  # one value in float32
         "spike": np.where(rng.random(n) < 0.7, 0.0, rng.standard_cauchy(n)),
@@ -32,8 +34,6 @@ def table(n=200, seed=0):
         "one": 7.0,
         "one and gaps": np.where(rng.random(n) < 0.5, 7.0, NAN),
         "empty": NAN,
-        "größe": rng.choice([*"ÄBCDE", "rare"], n, p=[0.4, 0.2, 0.2, 0.1, 0.09, 0.01]),
-        "pair": rng.choice(["left", "right"], n),
         "blank": rng.choice(["", "x", "y"], n),
         "constant": "text",
         "code": rng.choice([2.0, -7.0, 1e15, 3.5, 2.5], n),
@@ -56,7 +56,7 @@ def new_rows(n=300, seed=1):
             X.loc[rng.random(n) < 0.2, name] = rng.choice(["Ω", "never seen"])
             if name != "blank":
                 X.loc[rng.random(n) < 0.2, name] = None
-    X.iloc[:50, 0] = table().iloc[:50, 0]
+    X.loc[:49, "a number"] = table()["a number"][:50]
     return X
 
 
@@ -182,6 +182,29 @@ def test_levels_that_are_numbers(n_levels):
     check(model, pd.DataFrame({"level": near}))
 
 
+def test_a_level_that_is_a_number_and_gaps():
+    frame = pd.DataFrame({"level": [3.0, NAN] * 100}, dtype="category")
+    model = with_weights(fitted(frame), seed=0)
+    check(model, pd.DataFrame({"level": [3.0, NAN, 4.0, -1e300]}))
+
+
+def test_numbers_that_are_huge():
+    frame = X[["a number", "two"]]
+    model = with_weights(fitted(frame), seed=0)
+    rows = pd.DataFrame({"a number": [1e308, -1e308, 1e-320, -0.0], "two": [-1e308, 1e308, 3, 7]})
+    check(model, rows)
+
+
+def test_levels_that_a_network_has_not_seen():
+    """They are the last ones, so it has codes for fewer levels than the table; gaps have a row."""
+    last = ["x", "y", "z"]
+    frame = pd.DataFrame({"level": [*"abc", None] * 49 + ["w", *last], "two": X["two"]})
+    model = fitted(frame[:190], LABELS[:190])
+    model._reader = fitted(frame)._reader  # as if folds had left out the last rows
+    model = with_weights(model, seed=0)
+    check(model, pd.DataFrame({"level": ["a", "c", "w", *last, "new", None], "two": 3.0}))
+
+
 def test_many_levels_of_text():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"level": [f"level {i}" for i in rng.integers(0, 300, 2000)]})
@@ -215,10 +238,10 @@ def test_columns_without_names():
 
 def test_names_that_nodes_have_too():
     names = ["constant", "concat", "label1", "Gather", "a/b:0 ", "X", "variable"]
-    frame = X[list(X)[:7]].set_axis(names, axis=1)
+    frame = X[list(X)[2:9]].set_axis(names, axis=1)
     model = fitted(frame)
     assert [each.name for each in model.to_onnx().graph.input] == names
-    check(model, NEW[list(X)[:7]].set_axis(names, axis=1))
+    check(model, NEW[list(X)[2:9]].set_axis(names, axis=1))
 
 
 def test_an_empty_string(model):
