@@ -8,6 +8,9 @@
 The folder holds tables as ``NAME.csv`` or ``NAME.csv.gz``, with a header, an empty cell for a
 missing value, and the target, 0 or 1, in the last column, called target. All models are given the
 same raw rows and no parameter but the seed. A package that is not installed is left out.
+
+asv imports this module wherever it looks for benchmarks: what it needs is imported where it is
+used.
 """
 
 from __future__ import annotations
@@ -18,15 +21,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.model_selection import train_test_split
 
-from fastmlp import TabularMLPBinaryClassifier
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Rows that are tested on at most.
 TEST_ROWS = 20_000
@@ -37,6 +37,8 @@ MOST_LEVELS = 200
 
 def as_categories(X: pd.DataFrame) -> pd.DataFrame:
     """Text columns as categories, of which rare levels are one."""
+    import pandas as pd
+
     for name in X:
         if not pd.api.types.is_numeric_dtype(X[name]):
             common = X[name].value_counts().index[:MOST_LEVELS]
@@ -47,6 +49,8 @@ def as_categories(X: pd.DataFrame) -> pd.DataFrame:
 
 def tables(folder: Path) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
     """The tables of a folder: name, columns, target."""
+    import pandas as pd
+
     for path in sorted(folder.glob("*.csv*")):
         X = pd.read_csv(path, low_memory=False)
         y = X.pop("target").to_numpy()
@@ -55,6 +59,8 @@ def tables(folder: Path) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
 
 def generated(n_rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     """A table that is made up: steps, waves, products and levels, with gaps and noise."""
+    import pandas as pd
+
     rng = np.random.default_rng(seed)
     n = n_rows + TEST_ROWS
     x = rng.normal(size=(n, 8))
@@ -77,10 +83,14 @@ def generated(n_rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def fastmlp(X: pd.DataFrame, seed: int) -> Any:
+    from fastmlp import TabularMLPBinaryClassifier
+
     return TabularMLPBinaryClassifier(random_state=seed)
 
 
 def hgb(X: pd.DataFrame, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     return HistGradientBoostingClassifier(random_state=seed)
 
 
@@ -121,6 +131,9 @@ MODELS: dict[str, Callable[[pd.DataFrame, int], Any]] = {
 
 def measure(make: Any, X: pd.DataFrame, y: np.ndarray, n_rows: int, seed: int) -> dict[str, float]:
     """One fit on at most so many rows, and its figures on others."""
+    from sklearn.metrics import log_loss, roc_auc_score
+    from sklearn.model_selection import train_test_split
+
     n_rows = min(n_rows, int(0.75 * len(y)))
     n_test = min(TEST_ROWS, len(y) - n_rows)
     train, test = train_test_split(
@@ -141,6 +154,8 @@ def measure(make: Any, X: pd.DataFrame, y: np.ndarray, n_rows: int, seed: int) -
 
 
 def main() -> None:
+    import pandas as pd
+
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path)
@@ -157,7 +172,8 @@ def main() -> None:
     if args.folder is not None:
         named = ((name, X, y, args.rows) for name, X, y in tables(args.folder))
         work += [each for each in named if not args.sets or each[0] in args.sets]
-    TabularMLPBinaryClassifier(max_iter=1).fit(work[0][1][:200], work[0][2][:200])  # compiles
+    # One epoch, for the compiler.
+    fastmlp(work[0][1], 0).set_params(max_iter=1).fit(work[0][1][:200], work[0][2][:200])
     rows = []
     for name, X, y, n_rows in work:
         for model in models:
