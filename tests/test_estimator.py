@@ -35,6 +35,7 @@ def test_public_names():
     assert fastmlp.__all__ == [
         "Activation",
         "MLPBinaryClassifier",
+        "TabularMLPBinaryClassifier",
         "TrainingCurveDisplay",
         "__version__",
     ]
@@ -49,7 +50,7 @@ def test_the_class_is_at_home_where_it_is_public():
     assert get_type_hints(MLPBinaryClassifier.fit)["return"] is Self
     assert pydoc.render_doc(MLPBinaryClassifier).splitlines()[0].endswith("in module fastmlp")
     examples = [test for test in doctest.DocTestFinder().find(fastmlp) if test.examples]
-    assert len(examples) == 3
+    assert len(examples) == 4
     assert all(doctest.DocTestRunner().run(example).failed == 0 for example in examples)
 
 

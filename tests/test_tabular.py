@@ -338,7 +338,9 @@ def test_a_deadline_ends_training_before_the_epoch_that_would_miss_it(monkeypatc
 def test_networks_share_what_is_left_of_a_limit(monkeypatch):
     """Of three networks, one at a time, the first has a third; two at a time have half each."""
     seen = []
-    monkeypatch.setattr("fastmlp.estimators.tabular_training.Deadline", lambda end: seen.append(end))
+    monkeypatch.setattr(
+        "fastmlp.estimators.tabular_training.Deadline", lambda end: seen.append(end)
+    )
     monkeypatch.setattr("fastmlp.training.table.Member.train", lambda *_: stop())
     monkeypatch.setattr("fastmlp.estimators.tabular_training.time.perf_counter", lambda: 0.0)
 

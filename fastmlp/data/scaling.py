@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.kernels import encode
+
 Array = NDArray[Any]
 
 # Results lie between minus this and this.
-LIMIT = 3.0
-
-# Scaled values further from 0 have the same result to the last bit, and their squares may overflow.
-_FAR = 1e9
+LIMIT = encode.BEND
 
 # Rows that are scaled at a time, so that they stay in the cache through all steps.
 _ROWS_OF_A_BLOCK = 1024
@@ -71,7 +70,7 @@ def smooth_clip(X: Array, center: Array, scale: Array) -> Array:
             block = out[start : start + _ROWS_OF_A_BLOCK]
             np.subtract(X[start : start + _ROWS_OF_A_BLOCK], center, out=block)
             block /= scale
-            np.clip(block, -_FAR, _FAR, out=block)
+            np.clip(block, -encode.FAR, encode.FAR, out=block)
             root = block * (1 / LIMIT)
             root *= root
             root += 1

@@ -149,6 +149,7 @@ def _embedded_numbers(wide: Graph, g: Graph, x: str, model: TableModel, of: Arra
     z = wide.node(
         "Div", wide.node("Sub", cell, records["center"][:, None]), records["scale"][:, None]
     )
+    z = wide.node("Min", wide.node("Max", z, -encode.FAR), encode.FAR)
     bent = wide.node("Mul", z, 1 / encode.BEND)
     root = wide.node("Sqrt", wide.node("Add", wide.node("Mul", bent, bent), 1.0))
     shares = wide.node("Div", wide.node("Sub", cell, below), size)

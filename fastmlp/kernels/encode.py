@@ -65,6 +65,9 @@ _COLUMN_SIZE, _PLACE_SIZE = COLUMN.itemsize, PLACE.itemsize
 #: Where the smooth clip bends.
 BEND = 3.0
 
+#: And where it is as good as at its end.
+FAR = 1e9
+
 
 @lru_cache
 def encode_record(source, kind):
@@ -159,7 +162,8 @@ def _cell(record, column, x):
         return _level_row(record, column, x), 0.0, 0.0
     if x != x:
         return column.edges, 0.0, 0.0
-    z = (x - column.center) / column.scale
+    # Further out, x̃ is the same to the last bit, and z² may overflow.
+    z = min(max((x - column.center) / column.scale, -FAR), FAR)
     below, share = _interval(record, column, x)
     return below, share, z / np.sqrt(1.0 + (z / BEND) * (z / BEND))
 
