@@ -28,8 +28,11 @@ from fastmlp.estimators.attributes import SET_BY_CHECKS
 from fastmlp.estimators.callbacks import tell
 from fastmlp.estimators.given import Given
 from fastmlp.estimators.tabular_scoring import metric_of
-from fastmlp.estimators.tabular_training import networks_at_once, train_networks
-from fastmlp.runtime.team import available_threads
+from fastmlp.estimators.tabular_training import (
+    networks_at_once,
+    threads_of_networks,
+    train_networks,
+)
 from fastmlp.training.encoding import Encoding, learn_encoding
 from fastmlp.training.loop import FitResult
 from fastmlp.training.recipe import Recipe, recipe_for
@@ -96,7 +99,7 @@ def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warni
         recipe = _recipe(estimator, len(table.y))
         folds = _folds(estimator, table, given, recipe, rng)
         at_once = networks_at_once(estimator, len(folds))
-        threads = max(1, available_threads(estimator.n_threads) // at_once)
+        threads = threads_of_networks(estimator, len(folds), at_once)
         members = _members(table, folds, recipe, threads, rng)
     told = tell(estimator, given, table.y, len(members))
     if members:
@@ -222,12 +225,16 @@ def _given_rows(estimator: Any, table: Table, given: Given) -> Validation:
 
 
 def _members(
-    table: Table, folds: Sequence[Fold], recipe: Recipe, n_threads: int, rng: np.random.RandomState
-) -> list[Member]:
+    table: Table,
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    threads: Sequence[int],
+    rng: np.random.RandomState,
+) -> list[Member] | None:
     """The networks to train, with so many threads each; none where no column says anything."""
     data, members = table.data, []
     seeds = rng.randint(2**31 - 1, size=len(folds))
-    for (order, validation), seed in zip(folds, seeds.tolist(), strict=True):
+    for (order, validation), seed, n_threads in zip(folds, seeds.tolist(), threads, strict=True):
         weight = None if table.weight is None else table.weight[order]
         encoding = learn_encoding(
             table.matrix[order], data.is_category, data.targets[order], weight, recipe.embeddings

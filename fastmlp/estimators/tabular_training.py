@@ -28,6 +28,15 @@ def networks_at_once(estimator: Any, n_networks: int) -> int:
     return min(n_networks, available_threads(estimator.n_threads))
 
 
+def threads_of_networks(estimator: Any, n_networks: int, at_once: int) -> list[int]:
+    """Threads of each network: the last ones share those that no other network needs."""
+    n_threads, last = available_threads(estimator.n_threads), n_networks % at_once
+    threads = [n_threads // at_once] * n_networks
+    if last:
+        threads[-last:] = [n_threads // last] * last
+    return threads
+
+
 def train_networks(
     estimator: Any,
     members: Sequence[Member],

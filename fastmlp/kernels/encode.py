@@ -24,8 +24,9 @@ import numpy as np
 
 from fastmlp.kernels.epoch import epoch_at, row_number, rows_of
 from fastmlp.kernels.piece import piece
+from fastmlp.kernels.simd.panels import gather_from_members, spread_to_members
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.kernels.views import matrix
+from fastmlp.kernels.views import matrix, part
 from fastmlp.runtime.jit import kernel
 from fastmlp.runtime.records import listed, number, numbers, record_at
 
@@ -220,47 +221,18 @@ def _embed(record, at, i, k, cell):
 def spread(record, at, first, rows, batch):
     """a⁽⁰⁾ = e ⊙ r of a block of rows, of every member in turn."""
     members = record.members
-    for panel in range(record.embedded.panels):
-        for i in range(rows // members):
-            e = _lanes(record.embedded, at, panel, i)
-            for m in range(members):
-                a, r = _lanes(record.a, at, panel, i * members + m), _factor(record, panel, m)
-                for j in range(PANEL):
-                    a[j] = e[j] * r[j]
+    a, e = part(record.a, at, 0, rows), part(record.embedded, at, 0, rows // members)
+    spread_to_members(a, e, part(record.factors, 0, 0, members), members)
 
 
 @piece()
 def gather(record, at, first, rows, batch):
     """δ_e = Σ r_m ⊙ δ⁽⁰⁾_m of a block of rows, in the place of e, and ∂r_m = Σ e ⊙ δ⁽⁰⁾_m."""
     members = record.members
-    for panel in range(record.embedded.panels):
-        for m in range(members):
-            _lanes(record.d_factors, at, panel, m)[:] = 0
-        for i in range(rows // members):
-            e = _lanes(record.embedded, at, panel, i)
-            for m in range(members):
-                delta = _lanes(record.delta, at, panel, i * members + m)
-                dr = _lanes(record.d_factors, at, panel, m)
-                for j in range(PANEL):
-                    dr[j] += e[j] * delta[j]
-            e[:] = 0
-            for m in range(members):
-                delta = _lanes(record.delta, at, panel, i * members + m)
-                r = _factor(record, panel, m)
-                for j in range(PANEL):
-                    e[j] += delta[j] * r[j]
-
-
-@kernel
-def _lanes(matrix, at, panel, row):
-    """`PANEL` numbers of a row of a block."""
-    return listed(matrix, at * matrix.block + panel * matrix.panel + row * PANEL, PANEL)
-
-
-@kernel
-def _factor(record, panel, m):
-    """`PANEL` factors of a member."""
-    return listed(record.factors, panel * record.factors.panel + m * PANEL, PANEL)
+    e, delta = part(record.embedded, at, 0, rows // members), part(record.delta, at, 0, rows)
+    r, dr = part(record.factors, 0, 0, members), part(record.d_factors, at, 0, members)
+    dr[:] = 0
+    gather_from_members(e, delta, r, dr, members)
 
 
 @piece()

@@ -67,7 +67,7 @@ def recipe_for(n_rows: int) -> Recipe:
         n_folds=n_folds,
         held_out=held_out,
         most_epochs=100,
-        patience=5,
+        patience=4,
         minibatches_of_epoch=200,
         batch_size=batch_size,
         learning_rate=0.01,

@@ -1,6 +1,7 @@
 """Panels row by row and block by block: outer product, multiples of rows, transpose, interleave.
 
-All take views (see `kernels.views`).
+All take views (see `kernels.views`). Rows of members lie as members take turns: row i of a table is
+the rows i n … i n + n − 1 of n members.
 """
 
 from numba import types
@@ -188,3 +189,108 @@ def interleave(typingctx, x, y, target):
         return context.get_dummy_value()
 
     return types.void(x, y, target), codegen
+
+
+def _emit_spread(real, b, a, e, r, rows, members):
+    with Loop(b, rows) as row:
+        at_e = b.gep(e, [b.mul(row.index, I64(PANEL))])
+        values = _panel_row(b, at_e, real)
+        with Loop(b, members) as m:
+            at = b.add(b.mul(row.index, members), m.index)
+            to = b.gep(a, [b.mul(at, I64(PANEL))])
+            factors = _panel_row(b, b.gep(r, [b.mul(m.index, I64(PANEL))]), real)
+            _store_panel_row([x * y for x, y in zip(values, factors, strict=True)], b, to, real)
+
+
+def _emit_gather(real, b, e, delta, r, dr, rows, members):
+    zero = Vector.constant(b, 0.0, real)
+    with Loop(b, rows) as row:
+        at_e = b.gep(e, [b.mul(row.index, I64(PANEL))])
+        values = _panel_row(b, at_e, real)
+        with Loop(b, members, [zero.value] * len(values)) as m:
+            at = b.add(b.mul(row.index, members), m.index)
+            errors = _panel_row(b, b.gep(delta, [b.mul(at, I64(PANEL))]), real)
+            of_member = b.mul(m.index, I64(PANEL))
+            factors = _panel_row(b, b.gep(r, [of_member]), real)
+            to = b.gep(dr, [of_member])
+            sums = _panel_row(b, to, real)
+            sums = [
+                x.times_plus(y, total)
+                for x, y, total in zip(values, errors, sums, strict=True)
+            ]  # fmt: skip
+            _store_panel_row(sums, b, to, real)
+            m.next = [
+                x.times_plus(y, zero.like(total)).value
+                for x, y, total in zip(factors, errors, m.values, strict=True)
+            ]
+        _store_panel_row([zero.like(x) for x in m.values], b, at_e, real)
+
+
+def _panel_row(b, at, real):
+    """The vectors of a row of a panel."""
+    places = range(0, PANEL, lanes(real))
+    return [Vector.load(b, b.gep(at, [I64(j)]), real) for j in places]
+
+
+def _store_panel_row(vectors, b, at, real):
+    for k, vector in enumerate(vectors):
+        vector.store(b.gep(at, [I64(k * lanes(real))]))
+
+
+def _by_panel(name, emit, writes):
+    """An intrinsic over views of one number of panels, which works panel by panel.
+
+    emit(real, builder, *places, rows, members) : of a panel; writes : how many rows it has
+    """
+
+    def code(kinds, real):
+        def codegen(context, builder, signature, args):
+            views = opened(context, builder, kinds, args[: len(kinds)])
+            rows = builder.extract_value(views[writes].shape, 1)
+            with Loop(builder, builder.extract_value(views[0].shape, 0)) as panel:
+                places = [
+                    builder.gep(
+                        view.data, [builder.mul(panel.index, distance(builder, view, 0, real))]
+                    )
+                    for view in views
+                ]
+                call_function(builder, name, real, emit, [*places, rows, args[-1]])
+            return context.get_dummy_value()
+
+        return codegen
+
+    return code
+
+
+_SPREAD, _GATHER = _by_panel("spread", _emit_spread, 1), _by_panel("gather", _emit_gather, 0)
+
+
+@intrinsic
+def spread_to_members(typingctx, a, e, r, members):
+    """a[i n + m] = e[i] ⊙ r[m] for n members.
+
+    Parameters
+    ----------
+    a : (panels, rows · members, PANEL)
+        Written.
+    e : (panels, rows, PANEL)
+    r : (panels, members, PANEL)
+    members : int64
+    """
+    return types.void(a, e, r, types.int64), _SPREAD([a, e, r], a.dtype)
+
+
+@intrinsic
+def gather_from_members(typingctx, e, delta, r, dr, members):
+    """dr[m] += Σ e[i] ⊙ delta[i n + m], and then e[i] = Σ r[m] ⊙ delta[i n + m], for n members.
+
+    Parameters
+    ----------
+    e : (panels, rows, PANEL)
+        Read, and written.
+    delta : (panels, rows · members, PANEL)
+    r, dr : (panels, members, PANEL)
+        dr is written.
+    members : int64
+    """
+    return types.void(e, delta, r, dr, types.int64), _GATHER([e, delta, r, dr], e.dtype)
