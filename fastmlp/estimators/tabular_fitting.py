@@ -93,7 +93,8 @@ def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warni
     table = _checked(estimator, draft, given)
     known = {name: vars(draft)[name] for name in SET_BY_CHECKS if name in vars(draft)}
     known |= {"classes_": table.classes, "_reader": table.reader}
-    members, at_once = [], 1
+    members: list[Member] = []
+    at_once = 1
     if len(table.classes) > 1:
         rng = check_random_state(estimator.random_state)
         recipe = _recipe(estimator, len(table.y))
@@ -230,7 +231,7 @@ def _members(
     recipe: Recipe,
     threads: Sequence[int],
     rng: np.random.RandomState,
-) -> list[Member] | None:
+) -> list[Member]:
     """The networks to train, with so many threads each; none where no column says anything."""
     data, members = table.data, []
     seeds = rng.randint(2**31 - 1, size=len(folds))
