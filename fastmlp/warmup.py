@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLPBinaryClassifier
+from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier
 from fastmlp.data.rows import as_rows
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.take_rows import SOURCES, rows_record, take_rows
@@ -74,6 +74,9 @@ def compile_all() -> Iterator[None]:
     for name in ("float32", "float64"):
         model = MLPBinaryClassifier((100,), max_iter=1, batch_size=1000, n_threads=2, dtype=name)
         model.fit(X, X[:, 0] > 0).as_numba()
+        # A table is of float32 or float64, and its networks of float32.
+        table = TabularMLPBinaryClassifier(n_folds=2, max_iter=1, n_threads=2)
+        table.fit(X[:200, :4].astype(name), X[:200, 0] > 0).predict(X[:9, :4].astype(name))
         yield
 
 

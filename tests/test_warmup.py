@@ -13,7 +13,7 @@ USE_EVERYTHING = """
 import itertools, warnings
 import numpy as np
 from scipy import sparse
-from fastmlp import MLPBinaryClassifier
+from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier
 from fastmlp.runtime.cache import KernelCache
 from fastmlp.kernels.take_rows import SOURCES
 
@@ -51,6 +51,9 @@ for dtype, source in itertools.product(("float32", "float64"), SOURCES):
     use(model, X.astype(source))
     use(model, sparse.csc_matrix(X.astype(source)))
     model.partial_fit(np.asfortranarray(X.astype(source)), y)
+for dtype, n_folds in itertools.product(("float32", "float64"), (1, 3)):
+    table = TabularMLPBinaryClassifier(n_folds=n_folds, max_iter=2)
+    table.fit(X.astype(dtype), y, weight).predict(X.astype(dtype))
 regularised = {
     "dropout": 0.1, "weight_decay": 0.1, "ema_decay": 0.9, "max_grad_norm": 1.0,
     "label_smoothing": 0.1, "learning_rate": "cosine", "warmup": 0.1, "n_init": 2,
