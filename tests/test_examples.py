@@ -38,12 +38,16 @@ def run(script, *arguments, folder=None, succeeds=True):
 
 def test_readme(tmp_path):
     text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    script = tmp_path / "readme.py"
-    script.write_text(code, encoding="utf-8")
-    areas = [float(x) for x in re.findall(r"[01]\.\d*", run(script))]
+    outputs = []
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        script = tmp_path / "readme.py"
+        script.write_text(code, encoding="utf-8")
+        outputs.append([float(x) for x in re.findall(r"[01]\.\d*", run(script))])
+    areas, probabilities = outputs
     assert len(areas) == 5
     assert min(areas) > 0.98
+    assert len(probabilities) == 4
+    assert probabilities[1] > 0.5 > probabilities[3]  # of "yes", for a "yes" and for a "no"
 
 
 def numbers_after(label, output):

@@ -83,7 +83,10 @@ class TabularMLPBinaryClassifier(
     Notes
     -----
     "auto" goes by the number of rows: five networks below 30,000 rows, three below 200,000, then
-    one; minibatches of 32 to 512 rows; 4 to 40 epochs.
+    one. The learning rate stays, and the model is an average of the weights over the updates, so
+    training can end wherever the rows held out say: where four epochs in a row have not had the
+    best score, and after 100 epochs at most. An epoch is one pass over the rows, but 200
+    minibatches at most. `fastmlp.training.recipe` has all numbers, and what chose them.
 
     What looks at the target, as the edges of the bins do, is learned on the rows that a network is
     trained on, so its held-out rows are unseen.

@@ -41,8 +41,7 @@ class TabularParameters:
     max_iter: int | str = parameter(
         "auto",
         [one_of("auto"), _COUNT],
-        "Epochs of each network, along which the learning rate falls to 0 as half a cosine wave. "
-        '"auto" goes by the number of rows.',
+        'The most epochs of each network. "auto" is 100, which hardly any needs.',
         group="stopping",
     )
     time_limit: float | None = parameter(
