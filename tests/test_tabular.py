@@ -1,7 +1,9 @@
 """The estimator for raw tables: what it takes, what it refuses, and what it leaves."""
 
+import copy
 import pickle
 import warnings
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -20,10 +22,13 @@ from sklearn.preprocessing import FunctionTransformer
 
 from fastmlp import TabularMLPBinaryClassifier
 from fastmlp.data.rows import as_rows
+from fastmlp.data.table import TableReader
+from fastmlp.estimators.tabular import networks_of
+from fastmlp.kernels.encode import CATEGORY
 from fastmlp.training.loop import Training
 from fastmlp.training.schedules import Constant
 from fastmlp.training.stopping import Plateau
-from fastmlp.training.table import Deadline, Stretches
+from fastmlp.training.table import Deadline, Stretches, TableModel
 
 NAN = np.nan
 
@@ -102,7 +107,7 @@ def test_what_columns_become(model):
     assert model.columns_["age"].startswith("number: ")
     assert model.columns_["job"].startswith("category: ")
     assert model.columns_["flag"] == "two values: 1 output"
-    assert model.columns_["one"] == model.columns_["empty"] == "nothing: it has one value"
+    assert model.columns_["one"] == model.columns_["empty"] == "nothing: it says nothing about rows"
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
@@ -142,8 +147,8 @@ def test_levels_never_seen_gaps_and_columns_in_another_order(model):
     p = model.predict_proba(new)
     assert np.isfinite(p).all()
     np.testing.assert_array_equal(p[2:], model.predict_proba(X)[2:])
-    with pytest.raises(ValueError, match="names should match"):
-        model.predict_proba(new[list(X)[::-1]])
+    for reordered in (new[list(X)[::-1]], pl.from_pandas(new[list(X)[::-1]])):
+        np.testing.assert_array_equal(model.predict_proba(reordered), p)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_tables_that_are_none(change, error, match):
     ("y", "match"),
     [
         (np.arange(400), "binary"),
-        (["yes"] * 399 + ["no"], "1 row.*'no'"),
+        (["yes"] * 399 + ["no"], "1 row.*class no"),
         (None, "requires y"),
         (Y[:10], "inconsistent"),
     ],
@@ -201,10 +206,10 @@ def test_one_class_and_columns_that_say_nothing():
 
 
 def test_a_failed_fit_leaves_the_model(model):
-    copy = pickle.loads(pickle.dumps(model))
+    again = pickle.loads(pickle.dumps(model))
     with pytest.raises(ValueError, match="infinity"):
-        copy.fit(X.assign(gain=np.inf), Y)
-    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+        again.fit(X.assign(gain=np.inf), Y)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
 # -- weights and validation ------------------------------------------------------------------------
@@ -268,8 +273,8 @@ def test_a_scorer_of_ones_own():
 
 # -- in scikit-learn -------------------------------------------------------------------------------
 def test_pickles_and_clones(model):
-    copy = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    other = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
     again = clone(model).fit(X, Y)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
     damaged = pickle.dumps(model).replace(b"clerk", b"clown")
@@ -390,3 +395,83 @@ def test_a_large_table_is_learned_in_stretches():
         seen = np.concatenate(recorder.orders[first : first + 3])
         assert len(set(seen.tolist())) == 96
     assert len(set(np.concatenate(recorder.orders).tolist())) == 100
+
+
+# -- what others may have done to a model, and to numbers ------------------------------------------
+def test_a_model_of_other_columns_reads_nothing(model):
+    """Kernels go by addresses, so sizes are checked ahead of them, whatever an attribute says."""
+    other = pickle.loads(pickle.dumps(model))
+    other._reader = TableReader(other._reader.columns[:1])
+    other.n_features_in_ = 1
+    del other.feature_names_in_
+    with pytest.raises(ValueError, match="1 features, but the network expects 6"):
+        other.predict_proba(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda plain: plain["columns"]["start"].__setitem__(0, -5),
+        lambda plain: plain["columns"]["edges"].__setitem__(0, 10**6),
+        lambda plain: plain["columns"]["level"].fill(-1),
+        lambda plain: plain["columns"]["source"].__setitem__(0, 99),
+        lambda plain: plain["columns"]["scale"].fill(0),
+        lambda plain: plain["edges"].__setitem__(0, NAN),
+        lambda plain: plain.update(edges=np.empty((len(plain["edges"]), 0))),
+        lambda plain: plain["level_rows"].fill(10**6),
+        lambda plain: plain["encoder"].update(rows=(1, 1, 1)),
+        lambda plain: plain["encoder"].update(width=7),
+        lambda plain: plain.pop("hidden"),
+    ],
+)
+def test_damaged_networks_are_refused(damage, model):
+    plain = copy.deepcopy(model._models[0].plain())
+    damage(plain)
+    attributes = {"_models": [plain], "_reader": [astuple(c) for c in model._reader.columns]}
+    with pytest.raises(ValueError, match="damaged"):
+        networks_of(attributes)
+
+
+def test_weights_of_another_shape_are_refused(model):
+    plain = copy.deepcopy(model._models[0].plain())
+    plain["coefs"][0] = plain["coefs"][0][:-1]
+    rows = as_rows(model._reader.read(X), np.dtype("float32"))
+    with pytest.raises(ValueError, match="must have shape"):
+        TableModel.of_plain(plain).probabilities(rows, 1)
+
+
+@pytest.mark.parametrize("largest", [7.9e307, 1e300])
+def test_large_numbers(largest):
+    Z = np.array([[-largest], [largest], [0.3], [-0.1]] * 50)
+    p = TabularMLPBinaryClassifier(**SMALL).fit(Z, [0, 1, 1, 0] * 50).predict_proba(Z)
+    assert np.isfinite(p).all()
+    with pytest.raises(ValueError, match="column 0 has it in row 0"):
+        TabularMLPBinaryClassifier(**SMALL).fit(Z * (1.7e308 / largest), [0, 1, 1, 0] * 50)
+
+
+def test_scorers_get_the_weights_of_the_rows_held_out():
+    weight = np.random.default_rng(0).uniform(0.1, 3, len(Y))
+    results = [
+        TabularMLPBinaryClassifier(**SMALL, scoring=scoring).fit(X, Y, weight)
+        for scoring in ("loss", "neg_log_loss")
+    ]
+    for one, other in zip(*(m.validation_scores_ for m in results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_levels_that_no_row_has_had_are_like_the_mean_of_all():
+    rng = np.random.default_rng(0)
+    level = rng.choice(list("abcdefgh"), 600)
+    y = rng.random(600) < np.where(np.isin(level, list("ab")), 0.9, 0.1)
+    Z = pd.DataFrame({"level": level, "noise": rng.normal(size=600)})
+    model = TabularMLPBinaryClassifier(n_folds=1, random_state=0, max_iter=2).fit(Z, y)
+    encoding, (coefs, _) = model._models[0].encoding, model._models[0].parameters
+    kinds = encoding.columns.columns["kind"].tolist()
+    others, *seen = encoding.encoder.steps(coefs[-1], kinds.index(CATEGORY))
+    assert len(seen) == 8
+    assert (np.min(seen, axis=0) <= others).all()
+    assert (others <= np.max(seen, axis=0)).all()
+
+
+def test_probabilities_of_rows_held_out_sum_up_to_1(model):
+    np.testing.assert_allclose(model.oof_probabilities_.sum(axis=1), 1, rtol=1e-15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,15 @@ def always_right(validation: Validation, probabilities: Array, parameters: Any) 
 def negative_loss(validation: Validation, probabilities: Array, parameters: Any) -> float:
     """Take −ℒ, so that higher is better."""
     return -validation.loss(probabilities)
+
+
+def takes_weights(scorer: Callable[..., Any]) -> bool:
+    """Whether a scorer can be given weights of the rows."""
+    try:
+        parameters = inspect.signature(scorer).parameters.values()
+    except (TypeError, ValueError):  # of a function in C, which does not say
+        return False
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def hold_out(

@@ -29,6 +29,9 @@ Array = NDArray[Any]
 # it stay in the cache until all columns have come.
 _ROWS_OF_A_BLOCK = 1024
 
+#: The largest number of a table: of larger ones, a difference may be infinite.
+LARGEST = 8e307
+
 _IN_FIT = "{} holds {} in row {}: name it in categorical_features, or turn it into numbers."
 _AFTER_FIT = "{} held numbers in fit, now {} in row {}."
 
@@ -263,17 +266,24 @@ def _assembled(columns: Sequence[Array], source: Source, labels: Sequence[str]) 
 
 
 def _check_finite(matrix: Array, labels: Sequence[str], first_row: int = 0) -> None:
-    """Check that numbers are finite or NaN."""
+    """Check that numbers are NaN, or not so large that their differences are infinite."""
     # Most tables have neither infinity nor NaN, and a sum says so in one reading. Where it does
     # not, blocks keep the memory small that the answer takes.
     with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(matrix.sum()):
+        if (
+            math.isfinite(matrix.sum())
+            and max(float(matrix.max()), -float(matrix.min())) <= LARGEST
+        ):
             return
     for start in range(0, len(matrix), _ROWS_OF_A_BLOCK):
-        infinite = np.isinf(matrix[start : start + _ROWS_OF_A_BLOCK])
-        if infinite.any():
-            row, j = np.argwhere(infinite)[0].tolist()
+        too_large = np.abs(matrix[start : start + _ROWS_OF_A_BLOCK]) > np.float64(LARGEST)
+        if too_large.any():
+            row, j = np.argwhere(too_large)[0].tolist()
+            where = f"{labels[j]} has it in row {first_row + start + row}"
+            if np.isinf(matrix[start + row, j]):
+                raise ValueError(
+                    f"Input X contains infinity: {where}. NaN stands for missing values."
+                )
             raise ValueError(
-                f"Input X contains infinity: {labels[j]} has it in row {first_row + start + row}. "
-                "NaN stands for missing values."
+                f"Input X contains a number beyond ±{LARGEST:.0e}: {where}. Scale that column."
             )

@@ -22,7 +22,7 @@ from fastmlp.estimators.parameters import parameters_of, takes_parameters
 from fastmlp.estimators.tabular_parameters import TabularParameters
 from fastmlp.export.saving import opened, sealed
 from fastmlp.runtime.team import available_threads
-from fastmlp.training.table import TableModel
+from fastmlp.training.table import TableModel, complete
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
@@ -89,7 +89,8 @@ class TabularMLPBinaryClassifier(
     minibatches at most. `fastmlp.training.recipe` has all numbers, and what chose them.
 
     What looks at the target, as the edges of the bins do, is learned on the rows that a network is
-    trained on, so its held-out rows are unseen.
+    trained on. The rows held out choose the epoch, so `oof_probabilities_` are a little better than
+    those of rows that no network knows.
 
     References
     ----------
@@ -124,9 +125,7 @@ class TabularMLPBinaryClassifier(
         own = {*parameters_of(TabularMLPBinaryClassifier), *FITTED}
         attributes = opened(state, own, names=type(self) is TabularMLPBinaryClassifier)
         if isinstance(attributes.get("_models"), list):
-            models = [TableModel.of_plain(plain) for plain in attributes["_models"]]
-            columns = tuple(Column(*plain) for plain in attributes["_reader"])
-            attributes |= {"_models": models, "_reader": TableReader(columns)}
+            attributes |= networks_of(attributes)
         defaults = {name: each.default for name, each in parameters_of(type(self)).items()}
         super().__setstate__({**defaults, **attributes})
 
@@ -182,7 +181,7 @@ class TabularMLPBinaryClassifier(
         # All at once: where a call fails or is interrupted, the estimator is as it was.
         self.__dict__ = {**vars(draft), **attributes}
         if warning is not None:
-            warnings.warn(warning, stacklevel=2)
+            warnings.warn(warning, stacklevel=4)
         return self
 
     @_as_in_kernels
@@ -192,7 +191,7 @@ class TabularMLPBinaryClassifier(
         Parameters
         ----------
         X : array-like, sparse or frame of shape (n_samples, n_features)
-            A table with the columns of fit, in any order where they have names.
+            A table with the columns of fit; in any order where they have names that are strings.
 
         Returns
         -------
@@ -256,7 +255,7 @@ class TabularMLPBinaryClassifier(
         total = np.zeros((len(matrix), 2))
         for model in models:
             total += model.probabilities(rows, n_threads)
-        return _complete(total / len(models))
+        return complete(total / len(models))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -268,10 +267,14 @@ class TabularMLPBinaryClassifier(
         return tags
 
 
-def _complete(p: Array) -> Array:
-    """Probabilities that sum up to 1 in float64: those of networks do in float32."""
-    smaller = np.minimum(p[:, 0], p[:, 1])
-    is_last = p[:, 1] > p[:, 0]
-    return np.stack(
-        [np.where(is_last, smaller, 1 - smaller), np.where(is_last, 1 - smaller, smaller)], axis=1
-    )
+def networks_of(plain: dict[str, Any]) -> dict[str, Any]:
+    """Networks and reader of the attributes of a file; ValueError where they do not fit."""
+    try:
+        reader = TableReader(tuple(Column(*each) for each in plain["_reader"]))
+        models = [TableModel.of_plain(each) for each in plain["_models"]]
+        fit = all(model.encoding.encoder.n_columns == reader.n_columns for model in models)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"This saved estimator is damaged: {error!r}.") from error
+    if not fit:
+        raise ValueError("This saved estimator is damaged: its networks have other columns.")
+    return {"_models": models, "_reader": reader}

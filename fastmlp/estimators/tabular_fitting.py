@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from sklearn.utils import (
     _safe_indexing,
@@ -36,7 +37,7 @@ from fastmlp.estimators.tabular_training import (
 from fastmlp.training.encoding import Encoding, learn_encoding
 from fastmlp.training.loop import FitResult
 from fastmlp.training.recipe import Recipe, recipe_for
-from fastmlp.training.table import Member, TableData, TableModel, session_of
+from fastmlp.training.table import Member, TableData, TableModel, complete, session_of
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
@@ -182,7 +183,7 @@ def _folds(
     if fewest < 2:
         label = table.classes[int(targets.sum() == fewest)]
         raise ValueError(
-            f"y has {fewest} row(s) of class {label!r} with a weight, and two are needed: one to "
+            f"y has {fewest} row(s) of class {label} with a weight, and two are needed: one to "
             "learn from and one to be held out. Give more rows, or X_val and y_val."
         )
     n_folds, seed = recipe.n_folds, rng.randint(2**31 - 1)
@@ -196,10 +197,15 @@ def _folds(
     for train, held in cut.split(used, targets):
         rows = used[held]
         weight = None if table.weight is None else table.weight[rows]
-        X, y = partial(_safe_indexing, given.X, rows), table.y[rows]
+        X, y = partial(_rows_of, given.X, rows), table.y[rows]
         metric = metric_of(estimator, table.classes, X, y)
         folds.append((used[train], Validation(data.rows, rows, data.targets[rows], weight, metric)))
     return folds
+
+
+def _rows_of(X: Any, rows: Array) -> Any:
+    """Some rows of a table, for a scorer."""
+    return X.tocsr()[rows] if issparse(X) else _safe_indexing(X, rows)
 
 
 def _given_rows(estimator: Any, table: Table, given: Given) -> Validation:
@@ -275,7 +281,7 @@ def _held_out(table: Table, members: Sequence[Member], models: Sequence[TableMod
     for member, model in zip(members, models, strict=True):
         order = member.validation.order
         if order is not None:
-            probabilities[order] = model.probabilities(member.data.rows, 1, order)
+            probabilities[order] = complete(model.probabilities(member.data.rows, 1, order))
     return probabilities
 
 
@@ -292,16 +298,23 @@ def _without_networks(table: Table) -> dict[str, Any]:
     """Attributes of a model that knows the shares of the classes alone."""
     weight = np.ones(len(table.y)) if table.weight is None else table.weight
     share = float(np.average(encode(table.y, table.classes), weights=weight))
+    shares = [1.0] if len(table.classes) == 1 else [1 - share, share]
     return {
         "columns_": {}, "n_iter_": 0, "best_epochs_": np.empty(0, np.int64), "loss_curves_": [],
         "learning_rate_curve_": [], "validation_loss_curves_": [], "validation_scores_": [],
-        "oof_probabilities_": np.tile([1 - share, share], (len(table.y), 1)),
+        "oof_probabilities_": np.tile(shares, (len(table.y), 1)),
         "_models": [], "_share": share,
     }  # fmt: skip
 
 
 def check_columns(estimator: Any, X: Any) -> None:
-    """Check number and names of the columns of a prediction, as scikit-learn words it."""
-    _check_feature_names(estimator, X, reset=False)
+    """Check number and names of the columns of a prediction, as scikit-learn words it.
+
+    Only in their order it is stricter: the reader finds columns by name.
+    """
+    known = getattr(estimator, "feature_names_in_", None)
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    if known is None or names is None or set(names) != set(known):
+        _check_feature_names(estimator, X, reset=False)
     if hasattr(X, "shape") and len(X.shape) == 2:
         _check_n_features(estimator, X, reset=False)

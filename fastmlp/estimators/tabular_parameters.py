@@ -36,7 +36,8 @@ class TabularParameters:
         "auto",
         [one_of("auto"), _COUNT],
         "Networks, whose probabilities are averaged. Each holds out another part of the rows, and "
-        'has the weights of its best epoch on them. "auto" goes by the number of rows: see Notes.',
+        "has the weights of its best epoch on them. There are no more than rows of the rarer "
+        'class. "auto" goes by the number of rows: see Notes.',
     )
     max_iter: int | str = parameter(
         "auto",
@@ -47,8 +48,8 @@ class TabularParameters:
     time_limit: float | None = parameter(
         None,
         [_POSITIVE, None],
-        "Seconds that `fit` may take, about. Where they are few, there are fewer epochs and "
-        "networks, and of a large table a part of the rows.",
+        "Seconds that `fit` may take: networks share them, and each ends ahead of the epoch that "
+        "would be too late. The first epoch of each is made in any case.",
         group="stopping",
     )
     scoring: str | Callable[..., float] | None = parameter(

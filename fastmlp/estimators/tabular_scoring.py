@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 
-from fastmlp.data.split import Metric, Validation, negative_loss
+from fastmlp.data.split import Metric, Validation, negative_loss, takes_weights
 
 Array = NDArray[Any]
 
@@ -24,6 +24,10 @@ class _Answers(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> Array:
         return self._probabilities
+
+    def decision_function(self, X: Any) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log(self._probabilities[:, 1]) - np.log(self._probabilities[:, 0])
 
     def predict(self, X: Any) -> Array:
         return self.classes_[(self._probabilities[:, 1] > 0.5).astype(np.intp)]
@@ -38,10 +42,14 @@ def metric_of(estimator: Any, classes: Array, X: Callable[[], Any], y: Array) ->
     if scoring in (None, "loss"):
         return negative_loss
     scorer = check_scoring(_Answers(classes, np.empty((0, 2))), scoring=scoring)
-    table = X()
+    table, with_weights = X(), takes_weights(scorer)
 
     def metric(validation: Validation, probabilities: Array, _: Any) -> float:
-        score: Any = scorer(_Answers(classes, probabilities.astype(np.float64)), table, y)
+        weights = {}
+        if with_weights and validation.sample_weight is not None:
+            weights["sample_weight"] = validation.sample_weight
+        answers = _Answers(classes, probabilities.astype(np.float64))
+        score: Any = scorer(answers, table, y, **weights)
         if not isinstance(score, Real) or np.isnan(float(score)):
             raise ValueError(
                 f"scoring={scoring!r} must give a number, and gave {score!r} for {len(y)} rows "

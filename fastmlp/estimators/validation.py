@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from fastmlp.data.split import (
     always_right,
     hold_out,
     negative_loss,
+    takes_weights,
 )
 from fastmlp.estimators.given import Given, Problem
 from fastmlp.estimators.settings import Settings
@@ -126,7 +126,7 @@ def _by_scorer(problem: Problem, scoring: Any, validation: Validation, labels: A
     else:
         X = problem.checked.X[validation.order]
     weights = {}
-    if validation.sample_weight is not None and _takes_weights(scorer):
+    if validation.sample_weight is not None and takes_weights(scorer):
         weights["sample_weight"] = validation.sample_weight
 
     def metric(_: Validation, __: Array, parameters: Callable[[], Parameters]) -> float:
@@ -139,11 +139,3 @@ def _by_scorer(problem: Problem, scoring: Any, validation: Validation, labels: A
         return float(score)
 
     return metric
-
-
-def _takes_weights(scorer: Callable[..., Any]) -> bool:
-    try:
-        parameters = inspect.signature(scorer).parameters.values()
-    except (TypeError, ValueError):  # of a function in C, which does not say
-        return False
-    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,12 @@ class Encoder:
                 T[: len(V)] = V
 
 
+def _part(numbers: NDArray[Any], first: int, count: int) -> NDArray[Any]:
+    """Numbers of a list, of which none is if it does not have them all."""
+    there = 0 <= first <= len(numbers) and 0 <= count <= len(numbers) - first
+    return numbers[first : first + count] if there else numbers[:0]
+
+
 @dataclass(frozen=True)
 class Columns:
     """The numbers of an encoding.
@@ -136,15 +143,19 @@ class Columns:
     level_rows: NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        if self.edges.ndim != 1 or self.level_rows.ndim != 1 or self.columns.ndim != 1:
+            raise ValueError("Columns, edges and rows of levels are lists.")
+        of_columns = (self.columns[name] for name in ("low", "high", "center", "scale"))
+        finite = all(np.isfinite(each).all() for each in (self.edges, *of_columns))
+        if not finite or (self.columns["scale"] <= 0).any():
+            raise ValueError("Edges and scales of columns must be finite, and scales positive.")
         for column in self.columns:
-            if column["kind"] == encode.NUMBER:
-                edges = self.edges[column["start"] :][: column["edges"]]
-                if len(edges) != column["edges"] or len(edges) < 2 or np.any(np.diff(edges) <= 0):
-                    raise ValueError("A column of numbers needs two edges or more, which rise.")
-            elif column["kind"] == encode.CATEGORY:
-                n = column["levels"] + 2
-                if column["levels"] < 0 or len(self.level_rows[column["level"] :][:n]) != n:
-                    raise ValueError("A column of categories needs a row for each level.")
+            edges = _part(self.edges, column["start"], column["edges"])
+            if column["kind"] == encode.NUMBER and (len(edges) < 2 or np.any(np.diff(edges) <= 0)):
+                raise ValueError("A column of numbers needs two edges or more, which rise.")
+            rows = _part(self.level_rows, column["level"], column["levels"] + 2)
+            if column["kind"] == encode.CATEGORY and len(rows) < 2:
+                raise ValueError("A column of categories needs a row for each level.")
 
     def check(self, encoder: Encoder) -> None:
         """ValueError unless an encoder of this structure can go by these numbers."""

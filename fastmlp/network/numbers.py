@@ -15,6 +15,7 @@ from fastmlp.network.layout import (
     copy_transposed,
     layout_of,
 )
+from fastmlp.network.prediction import check_columns
 
 
 @dataclass
@@ -134,16 +135,8 @@ class Numbers:
         ValueError
             If X has other features.
         """
-        expected = self.network.n_features
-        if rows.n_features != expected:
-            raise ValueError(
-                f"X has {rows.n_features} features, but the network expects {expected} features "
-                "as input."
-            )
+        check_columns(self.network, rows)
         sparse = rows.array is None
-        reads = rows.source is not None and rows.source.kind == "f"
-        if self.network.encoder is not None and not reads:
-            raise ValueError("An encoder reads a dense X of floating-point numbers.")
         if sparse == self.layout.sparse:
             return False
         layout = layout_of(self.network, sparse)

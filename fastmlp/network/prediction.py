@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.data.rows import Rows
 from fastmlp.network.buffers import Table
 from fastmlp.network.layers import prediction_program
-from fastmlp.network.layout import Layout, aligned_zeros, padded
+from fastmlp.network.layout import Layout, Network, aligned_zeros, padded
 from fastmlp.network.minibatches import checked_order
 from fastmlp.network.plan import LONG_SECONDS, SLOW, plan_prediction
 from fastmlp.network.program import Program
@@ -49,6 +49,7 @@ def predict(
     network, dtype = layout.network, layout.network.dtype
     if network.encoder is not None and not probabilities:
         raise ValueError("A network of members has probabilities, whose mean it takes, alone.")
+    check_columns(network, rows)
     n = rows.n_samples if order is None else len(order)
     result = np.empty((n, 2) if probabilities else n, dtype)
     if n == 0:
@@ -72,6 +73,17 @@ def predict(
         order, n = np.repeat(order, network.members), n * network.members
     by_blocks(program, memory, rows, order, (n, block, n_blocks, n_threads), network.multiply_adds)
     return result
+
+
+def check_columns(network: Network, rows: Rows) -> None:
+    """ValueError unless these are rows that a network can read."""
+    if rows.n_features != network.n_features:
+        raise ValueError(
+            f"X has {rows.n_features} features, but the network expects {network.n_features} "
+            "features as input."
+        )
+    if network.encoder is not None and (rows.source is None or rows.source.kind != "f"):
+        raise ValueError("An encoder reads a dense X of floating-point numbers.")
 
 
 def by_blocks(

@@ -59,9 +59,26 @@ class Encoding:
     encoder: Encoder
     columns: Columns
 
+    def fill_unseen(self, table: Array, X: Array) -> None:
+        """Give the rows of V that no training row has seen the mean of those that have been.
+
+        table : of `Encoder.shape_of_table`, which is written; X : the training rows
+        """
+        for k, rows in enumerate(self.encoder.rows):
+            record = self.columns.columns[k]
+            if record["kind"] != encode.CATEGORY:
+                continue
+            x, n = X[:, record["source"]], int(record["levels"])
+            # Codes, then all others, and gaps.
+            code = np.where(np.isnan(x), n + 1, np.where((x >= 0) & (x < n), x, n)).astype(np.intp)
+            of_levels = self.columns.level_rows[record["level"] :][: n + 2]
+            counts = np.bincount(of_levels[code], minlength=rows)
+            V = self.encoder.steps(table, k)
+            V[counts == 0] = counts @ V / counts.sum()
+
     def becomes(self) -> list[str]:
         """Say what each column of the table becomes."""
-        words = ["nothing: it has one value"] * self.encoder.n_columns
+        words = ["nothing: it says nothing about rows"] * self.encoder.n_columns
         width = self.encoder.width
         for record in self.columns.columns:
             kind, source = record["kind"], int(record["source"])
@@ -69,7 +86,8 @@ class Encoding:
                 words[source] = f"number: {int(record['edges']) - 1} bins, {width} outputs"
             elif kind == encode.CATEGORY:
                 rows = self.columns.level_rows[record["level"] :][: record["levels"] + 2]
-                words[source] = f"category: {len(np.unique(rows))} levels, {width} outputs"
+                kept = len(np.unique(rows[rows > 0]))
+                words[source] = f"category: {kept} levels and all others, {width} outputs"
             else:
                 words[source] = "two values: 1 output"
         return words

@@ -245,11 +245,26 @@ class Member:
         )  # fmt: skip
         training.rows_of_stretch = recipe.minibatches_of_epoch * self._batch_size
         try:
-            return training.run(recipe.most_epochs, warn_unconverged=False)
+            result = training.run(recipe.most_epochs, warn_unconverged=False)
         finally:
             self.session.end_training()
+        if result.parameters[0]:
+            array = self.data.rows.array
+            assert array is not None
+            self.encoding.fill_unseen(result.parameters[0][-1], array[self.order])
+        return result
 
 
 def session_of(encoding: Encoding, recipe: Recipe, n_threads: int) -> Session:
     """A session for a network behind an encoding."""
     return Session(network_of(encoding, recipe.hidden), n_threads, columns=encoding.columns)
+
+
+def complete(p: Array) -> Array:
+    """Probabilities that sum up to 1 in float64: those of networks do in float32."""
+    p = p.astype(np.float64)
+    smaller = np.minimum(p[:, 0], p[:, 1])
+    is_last = p[:, 1] > p[:, 0]
+    return np.stack(
+        [np.where(is_last, smaller, 1 - smaller), np.where(is_last, 1 - smaller, smaller)], axis=1
+    )
