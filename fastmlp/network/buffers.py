@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.network.layout import Layout, Place, aligned_zeros, apart, in_rows, padded
+from fastmlp.network.layout import Layout, Place, aligned_parts, apart, in_rows, padded
 from fastmlp.network.plan import GRADIENT_ROWS
 from fastmlp.network.program import Ref
 
@@ -49,18 +49,26 @@ class Table:
         size = self.block_rows * columns
         #: Fields of the record of e.
         self.embedded = place.fields("embedded", layout.network.dtype, block=size)
-        cells = 0 if encoder is None else n_blocks * self.block_rows * len(encoder.rows)
-        names = ("cell_knots", "cell_shares", "cell_values")
         #: Sizes of the buffers.
-        self.sizes = {"embedded": n_blocks * size, **dict.fromkeys(names, cells)}
+        self.sizes: dict[str, int] = {}
         if encoder is not None:
-            self.sizes["d_factors"] = n_blocks * layout.biases[-1].size
+            cells = n_blocks * self.block_rows * len(encoder.rows)
+            self.sizes = {
+                "embedded": n_blocks * size,
+                "cell_knots": cells,
+                "cell_shares": cells,
+                "cell_values": cells,
+                "d_factors": n_blocks * layout.biases[-1].size,
+            }
 
     @staticmethod
     def buffers(sizes: dict[str, int], dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
         """Buffers of these sizes."""
-        kinds = {"cell_knots": np.dtype(np.int64)}
-        return {name: aligned_zeros(n, kinds.get(name, dtype)) for name, n in sizes.items()}
+        if not sizes:
+            return {}
+        sizes = sizes.copy()
+        cells = sizes.pop("cell_knots")
+        return {"cell_knots": np.zeros(cells, np.int64), **aligned_parts(sizes, dtype)}
 
 
 class Activations:

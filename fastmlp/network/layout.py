@@ -40,6 +40,30 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> np.ndar
     return room[start : start + size].view(dtype).reshape(shape)
 
 
+def address_of(array: np.ndarray) -> int:
+    """Where the numbers of an array lie: as ``array.ctypes.data``, in a third of the time."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def aligned_parts(sizes: dict[str, int], dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
+    """Zeros in one piece of memory, as arrays that begin on a cache line each.
+
+    A call for one row spends most of its time on what surrounds it: nine arrays of their own take
+    40 µs, and the parts of one 10 µs.
+    """
+    line = _CACHE_LINE // dtype.itemsize
+    starts, end = [], 0
+    for size in sizes.values():
+        starts.append(end)
+        end += -(-size // line) * line
+    memory = aligned_zeros(end, dtype)
+    return {
+        name: memory[start : start + size]
+        for (name, size), start in zip(sizes.items(), starts, strict=True)
+    }
+
+
 class Place(NamedTuple):
     """Where a matrix lies in a buffer; see `kernels.views`. Distances in numbers.
 

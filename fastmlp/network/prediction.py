@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.data.rows import Rows
 from fastmlp.network.buffers import Table
 from fastmlp.network.layers import prediction_program
-from fastmlp.network.layout import Layout, Network, aligned_zeros, padded
+from fastmlp.network.layout import Layout, Network, address_of, aligned_parts, padded
 from fastmlp.network.minibatches import checked_order
 from fastmlp.network.plan import LONG_SECONDS, SLOW, plan_prediction
 from fastmlp.network.program import Program
@@ -58,13 +58,12 @@ def predict(
     program, sizes, sizes_of_table = prediction_program(
         layout, rows.source, block, n_threads, probabilities=probabilities
     )
+    of_rows = n_threads * padded(block)
     memory = {
         "parameters": parameters,
-        **{name: aligned_zeros(size, dtype) for name, size in sizes.items()},
+        **aligned_parts({**sizes, "logits": of_rows, "complement": of_rows}, dtype),
         **Table.buffers(sizes_of_table, dtype),
         **(encoding or {}),
-        "logits": aligned_zeros(n_threads * padded(block), dtype),
-        "complement": aligned_zeros(n_threads * padded(block), dtype),
         "result": result,
     }
     if network.members > 1:
@@ -109,7 +108,7 @@ def by_blocks(
         What a row costs.
     """
     n, block, n_blocks, n_threads = sizes
-    addresses = {name: array.ctypes.data for name, array in memory.items()}
+    addresses = {name: address_of(array) for name, array in memory.items()}
     bound = program.bind({**_ABSENT, **addresses, **rows.values_of_refs()})
     address = 0
     if order is not None:
