@@ -41,7 +41,9 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> np.ndar
 
 
 def address_of(array: np.ndarray) -> int:
-    """Where the numbers of an array lie: as ``array.ctypes.data``, in a third of the time."""
+    """Where the numbers of an array lie: as ``array.ctypes.data``, in half of the time."""
+    if array.dtype.names is not None:  # whose interface describes all fields
+        return array.ctypes.data
     address: int = array.__array_interface__["data"][0]
     return address
 
