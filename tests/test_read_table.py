@@ -618,3 +618,25 @@ def test_any_table_is_read_as_plain_python_reads_it(columns):
             assert column.levels == first.levels or column.levels == ()
         for i in range(len(X)):
             same(again, other[i : i + 1], expected[i : i + 1])
+
+
+@pytest.mark.parametrize("n", [6, 300])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X,
+        lambda X: X.astype({"k": "int64[pyarrow]"}),
+        pl.from_pandas,
+        lambda X: pa.Table.from_pandas(X, preserve_index=False),
+    ],
+    ids=["pandas", "pandas on arrow", "polars", "pyarrow"],
+)
+def test_large_integers_with_gaps_stay_apart(convert, n):
+    """A float has no room for them, and two levels must not become one."""
+    keys = [2**53, 2**53 + 1, 2**53 + 2, None, -(2**60) - 1, 5] * (n // 6)
+    X = pd.DataFrame({"k": pd.array(keys, dtype="Int64")})
+    reader, matrix = read_table(convert(X), ["k"])
+    assert len(reader.columns[0].levels) == 5
+    for few in (6, n):
+        np.testing.assert_array_equal(reader.read(convert(X[:few])), matrix[:few])
+    np.testing.assert_array_equal(read_table(convert(X))[1][:2, 0], [2.0**53, 2.0**53])

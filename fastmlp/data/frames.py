@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.data.columns import Coded, Numbers, Objects, Raw, refusal
-from fastmlp.data.sources import FEW_ROWS, ObjectSource, Source, source_of
+from fastmlp.data.sources import FEW_ROWS, ObjectSource, Source, beyond_floats, source_of
 
 
 def _narwhals() -> Any:
@@ -81,7 +81,11 @@ class FrameSource:
         series = self._frame[:, j]
         dtype = series.dtype
         if dtype.is_numeric() or dtype == nw.Boolean:
-            if not (dtype.is_float() or dtype.is_integer()) or series.null_count():
+            if dtype.is_integer() and series.null_count():
+                if beyond_floats(series.min(), series.max()):
+                    return Objects(series.to_list())
+                series = series.cast(nw.Float64)
+            elif not dtype.is_integer() and (not dtype.is_float() or series.null_count()):
                 series = series.cast(nw.Float64)
             return Numbers(series.to_numpy())
         if dtype in (nw.Categorical, nw.Enum, nw.String):

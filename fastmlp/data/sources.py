@@ -86,6 +86,11 @@ class ObjectSource:
         return Objects(self._columns[j])
 
 
+def beyond_floats(least: Any, most: Any) -> bool:
+    """Whether integers from `least` to `most`, which may be missing, are not all exact floats."""
+    return isinstance(most, int | np.integer) and (most > 2**53 or least < -(2**53))
+
+
 class PandasSource:
     """Columns of a pandas DataFrame."""
 
@@ -119,6 +124,8 @@ class PandasSource:
             return Numbers(series.to_numpy())
         if isinstance(dtype, pd.SparseDtype):
             series = series.sparse.to_dense()
+        if series.dtype.kind in "iu" and beyond_floats(series.min(), series.max()):
+            return Objects(series.tolist())
         return Numbers(series.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
