@@ -88,7 +88,7 @@ class ObjectSource:
 
 def beyond_floats(least: Any, most: Any) -> bool:
     """Whether integers from `least` to `most`, which may be missing, are not all exact floats."""
-    return isinstance(most, int | np.integer) and (most > 2**53 or least < -(2**53))
+    return isinstance(most, int | np.integer) and bool(most > 2**53 or least < -(2**53))
 
 
 class PandasSource:
