@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastmlp.data.rows import as_rows
+from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Optimizer, Session
 from tests import tables
 
@@ -61,6 +62,28 @@ def test_gradients_are_those_of_finite_differences(members, plain, weighted):
         step[k] = h
         high, low = (mean_loss(network.unflatten(flat + s * step)) for s in (1, -1))
         np.testing.assert_allclose(found[k], (high - low) / (2 * h), atol=3e-9)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "more"),
+    [
+        (0.1, {}),
+        (0, {"regularisation": Regularisation(max_grad_norm=1.0)}),
+        (0, {"regularisation": Regularisation(input_dropout=0.1)}),
+    ],
+)
+def test_what_an_encoder_has_no_steps_for(alpha, more):
+    rng = np.random.default_rng(0)
+    case = tables.random_case(rng)
+    session = session_of(case, tables.random_parameters(case.network, rng))
+    rows = as_rows(case.X, case.network.dtype)
+    with pytest.raises(ValueError, match="An encoder has no"):
+        session.prepare(rows, case.y, None, 10, alpha=alpha, optimizer=Optimizer(), **more)
+    session.prepare(rows, case.y, None, 10, alpha=0, optimizer=Optimizer())
+    with pytest.raises(ValueError, match="in minibatches"):
+        session.loss_and_gradient()
+    with pytest.raises(ValueError, match="whose mean"):
+        session.logits(rows)
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])

@@ -112,13 +112,26 @@ def check_training_data(
     check_sparse_structure(X)
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **CHECKS_OF_X)
     y, labels = labels_of(y)
-    weight = None
-    if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        # Older versions of scikit-learn let weights pass that are all 0.
-        if not weight.any():
-            raise ValueError("sample_weight must contain at least one non-zero number.")
-    return CheckedData(X, y, labels, weight)
+    return CheckedData(X, y, labels, check_weights(sample_weight, X))
+
+
+def check_weights(sample_weight: ArrayLike | None, X: Any) -> NDArray[np.float64] | None:
+    """Check the weights of the rows of X, if there are any.
+
+    Raises
+    ------
+    ValueError
+        If they are negative, not finite or all 0, or not as many as X has rows.
+    """
+    if sample_weight is None:
+        return None
+    weight: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    # Older versions of scikit-learn let weights pass that are all 0.
+    if not weight.any():
+        raise ValueError("sample_weight must contain at least one non-zero number.")
+    return weight
 
 
 def check_validation_data(
@@ -145,11 +158,16 @@ def check_validation_data(
         checked = check_training_data(estimator, X_val, y_val, sample_weight_val, reset=False)
     except (ValueError, TypeError) as error:
         raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
-    if not set(checked.labels.tolist()) <= set(classes.tolist()):
-        raise ValueError(
-            f"y_val has labels that y has not: y has {classes}, and y_val has {checked.labels}."
-        )
+    check_validation_labels(checked.labels, classes)
     return checked
+
+
+def check_validation_labels(labels: Array, classes: Array) -> None:
+    """ValueError if y_val holds a label that y has not."""
+    if not set(labels.tolist()) <= set(classes.tolist()):
+        raise ValueError(
+            f"y_val has labels that y has not: y has {classes}, and y_val has {labels}."
+        )
 
 
 def check_sparse_structure(X: Any) -> None:

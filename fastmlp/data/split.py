@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,16 @@ def takes_weights(scorer: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # of a function in C, which does not say
         return False
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def checked_score(score: Any, scoring: Any, n_rows: int) -> float:
+    """What a scorer has returned; ValueError unless it is a number."""
+    if not isinstance(score, Real) or math.isnan(float(score)):
+        raise ValueError(
+            f"scoring={scoring!r} must give a number, and gave {score!r} for the "
+            f"{n_rows} validation rows."
+        )
+    return float(score)
 
 
 def hold_out(

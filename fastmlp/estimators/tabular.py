@@ -31,7 +31,7 @@ Array = NDArray[Any]
 FITTED = (
     "classes_", "n_features_in_", "feature_names_in_", "columns_", "n_iter_", "best_epochs_",
     "loss_curves_", "learning_rate_curve_", "validation_loss_curves_", "validation_scores_",
-    "oof_probabilities_", "_reader", "_models", "_share",
+    "oof_probabilities_", "_reader", "_models", "_shares",
 )  # fmt: skip
 
 _as_in_kernels = np.errstate(all="ignore")
@@ -195,8 +195,15 @@ class TabularMLPBinaryClassifier(
 
         Returns
         -------
-        ndarray of float64 of shape (n_samples, 2)
+        ndarray of float64 of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError, TypeError
+            If X has other columns than in fit, or a column other values; the message names it.
         """
         return self._probabilities(X)
 
@@ -248,9 +255,7 @@ class TabularMLPBinaryClassifier(
         matrix = fitted["_reader"].read(X)
         models = fitted["_models"]
         if not models:
-            share = fitted["_share"]
-            shares = [1.0] if len(fitted["classes_"]) == 1 else [1 - share, share]
-            return np.tile(shares, (len(matrix), 1))
+            return np.tile(fitted["_shares"], (len(matrix), 1))
         rows, n_threads = as_rows(matrix, FLOAT32), available_threads(self.n_threads)
         total = np.zeros((len(matrix), 2))
         for model in models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from sklearn.utils import (
     check_consistent_length,
     check_random_state,
 )
-from sklearn.utils.validation import _check_feature_names, _check_n_features, _check_sample_weight
+from sklearn.utils.validation import _check_feature_names, _check_n_features
 
+from fastmlp.data.checks import check_validation_labels, check_weights
 from fastmlp.data.class_weights import class_weights, weighted
 from fastmlp.data.labels import encode, labels_of
 from fastmlp.data.rows import as_rows
@@ -34,6 +35,7 @@ from fastmlp.estimators.tabular_training import (
     threads_of_networks,
     train_networks,
 )
+from fastmlp.runtime.team import available_threads
 from fastmlp.training.encoding import Encoding, learn_encoding
 from fastmlp.training.loop import FitResult
 from fastmlp.training.recipe import Recipe, recipe_for
@@ -70,7 +72,7 @@ class Table:
     weight: Array | None
     by_class: Array | None
 
-    @property
+    @cached_property
     def data(self) -> TableData:
         """As networks read it."""
         is_category = [column.kind == "category" for column in self.reader.columns]
@@ -106,7 +108,8 @@ def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warni
     told = tell(estimator, given, table.y, len(members))
     if members:
         results = train_networks(estimator, members, at_once, started, told, known)
-        attributes = {**known, **_learned(table, members[: len(results)], results)}
+        n_threads = available_threads(estimator.n_threads)
+        attributes = {**known, **_learned(table, members[: len(results)], results, n_threads)}
         warning = next((r.warning for r in results if r.warning is not None), None)
     else:
         attributes, warning = {**known, **_without_networks(table)}, None
@@ -134,13 +137,7 @@ def _checked(estimator: Any, draft: Any, given: Given) -> Table:
     check_consistent_length(matrix, y)
     if len(y) < 2:
         raise ValueError(f"Found n_samples={len(y)} row(s), and two are the least to learn from.")
-    weight = None
-    if given.sample_weight is not None:
-        weight = _check_sample_weight(
-            given.sample_weight, matrix[:, :1], dtype=np.float64, ensure_non_negative=True
-        )
-        if not weight.any():
-            raise ValueError("sample_weight must contain at least one non-zero number.")
+    weight = check_weights(given.sample_weight, matrix)
     by_class = class_weights(estimator.class_weight, classes, y, weight)
     weight = weighted(weight, encode(y, classes), by_class)
     return Table(reader, matrix, y, classes, weight, by_class)
@@ -214,19 +211,12 @@ def _given_rows(estimator: Any, table: Table, given: Given) -> Validation:
         matrix = table.reader.read(given.X_val)
         y, labels = labels_of(_column(given.y_val))
         check_consistent_length(matrix, y)
-        weight = None
-        if given.sample_weight_val is not None:
-            weight = _check_sample_weight(
-                given.sample_weight_val, matrix[:, :1], dtype=np.float64, ensure_non_negative=True
-            )
         targets = encode(y, table.classes)
+        weight = check_weights(given.sample_weight_val, matrix)
         weight = weighted(weight, targets, table.by_class)
     except (ValueError, TypeError) as error:
         raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
-    if not set(labels.tolist()) <= set(table.classes.tolist()):
-        raise ValueError(
-            f"y_val has labels that y has not: y has {table.classes}, and y_val has {labels}."
-        )
+    check_validation_labels(labels, table.classes)
     metric = metric_of(estimator, table.classes, lambda: given.X_val, y)
     return Validation(as_rows(matrix, FLOAT32), None, targets, weight, metric)
 
@@ -256,7 +246,7 @@ def _members(
 
 
 def _learned(
-    table: Table, members: Sequence[Member], results: Sequence[FitResult]
+    table: Table, members: Sequence[Member], results: Sequence[FitResult], n_threads: int
 ) -> dict[str, Any]:
     """Attributes that networks leave."""
     models = [
@@ -270,18 +260,21 @@ def _learned(
         "learning_rate_curve_": results[0].rate_curve,
         "validation_loss_curves_": [result.validation_loss_curve for result in results],
         "validation_scores_": [result.validation_scores for result in results],
-        "oof_probabilities_": _held_out(table, members, models),
+        "oof_probabilities_": _held_out(table, members, models, n_threads),
         "_models": models,
     }
 
 
-def _held_out(table: Table, members: Sequence[Member], models: Sequence[TableModel]) -> Array:
+def _held_out(
+    table: Table, members: Sequence[Member], models: Sequence[TableModel], n_threads: int
+) -> Array:
     """Probabilities of the training rows, from the network that has held each out; else NaN."""
     probabilities = np.full((len(table.y), 2), np.nan)
     for member, model in zip(members, models, strict=True):
         order = member.validation.order
         if order is not None:
-            probabilities[order] = complete(model.probabilities(member.data.rows, 1, order))
+            found = model.probabilities(member.data.rows, n_threads, order)
+            probabilities[order] = complete(found)
     return probabilities
 
 
@@ -303,14 +296,14 @@ def _without_networks(table: Table) -> dict[str, Any]:
         "columns_": {}, "n_iter_": 0, "best_epochs_": np.empty(0, np.int64), "loss_curves_": [],
         "learning_rate_curve_": [], "validation_loss_curves_": [], "validation_scores_": [],
         "oof_probabilities_": np.tile(shares, (len(table.y), 1)),
-        "_models": [], "_share": share,
+        "_models": [], "_shares": shares,
     }  # fmt: skip
 
 
 def check_columns(estimator: Any, X: Any) -> None:
     """Check number and names of the columns of a prediction, as scikit-learn words it.
 
-    Only in their order it is stricter: the reader finds columns by name.
+    It would refuse the same names in another order too, in which the reader finds them.
     """
     known = getattr(estimator, "feature_names_in_", None)
     names = getattr(X, "column_names", getattr(X, "columns", None))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 
-from fastmlp.data.split import Metric, Validation, negative_loss, takes_weights
+from fastmlp.data.split import Metric, Validation, checked_score, negative_loss, takes_weights
 
 Array = NDArray[Any]
 
@@ -49,12 +48,6 @@ def metric_of(estimator: Any, classes: Array, X: Callable[[], Any], y: Array) ->
         if with_weights and validation.sample_weight is not None:
             weights["sample_weight"] = validation.sample_weight
         answers = _Answers(classes, probabilities.astype(np.float64))
-        score: Any = scorer(answers, table, y, **weights)
-        if not isinstance(score, Real) or np.isnan(float(score)):
-            raise ValueError(
-                f"scoring={scoring!r} must give a number, and gave {score!r} for {len(y)} rows "
-                "that were held out."
-            )
-        return float(score)
+        return checked_score(scorer(answers, table, y, **weights), scoring, len(y))
 
     return metric

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from fastmlp.data.split import (
     Validation,
     accuracy,
     always_right,
+    checked_score,
     hold_out,
     negative_loss,
     takes_weights,
@@ -130,12 +129,7 @@ def _by_scorer(problem: Problem, scoring: Any, validation: Validation, labels: A
         weights["sample_weight"] = validation.sample_weight
 
     def metric(_: Validation, __: Array, parameters: Callable[[], Parameters]) -> float:
-        score: Any = scorer(problem.fitted(parameters()), X, labels, **weights)
-        if not isinstance(score, Real) or math.isnan(float(score)):
-            raise ValueError(
-                f"scoring={scoring!r} must give a number, and gave {score!r} for the "
-                f"{len(labels)} validation rows."
-            )
-        return float(score)
+        score = scorer(problem.fitted(parameters()), X, labels, **weights)
+        return checked_score(score, scoring, len(labels))
 
     return metric

@@ -8,7 +8,6 @@ Each column is an input of its own; see `onnx_columns` for what becomes of it. B
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,7 +110,7 @@ class _Given(ClassifierMixin, BaseEstimator):
     models : list of TableModel
         The networks.
     shares : ndarray of shape (n_classes,)
-        The probabilities of any row, where there is no network.
+        The probabilities of any row, where there is no network; else empty.
     labels : ndarray of shape (n_classes,)
         Those of the graph.
     """
@@ -124,8 +123,7 @@ class _Given(ClassifierMixin, BaseEstimator):
         for column, name in zip(self.columns, self.names, strict=True):
             _check_levels(column, name)
         self.labels = labels_of(self.classes_, OPTIONS)
-        share = attributes.get("_share", math.nan)
-        self.shares = np.array([1 - share, share] if len(self.classes_) == 2 else [1.0])
+        self.shares = np.array(attributes.get("_shares", ()))
 
 
 def _types(operator: Any) -> None:

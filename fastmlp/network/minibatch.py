@@ -8,6 +8,7 @@ phase 2 ends with the gradient, phase 3 takes the norm of all of it, and phase 4
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -75,6 +76,11 @@ def training_program(
         rows.size, rows.size if encodes else rows.hidden, rooms.size * plan.n_units,
         size_of_block * plan.n_blocks, plan.n_blocks * plan.block_rows, table.sizes,
     )  # fmt: skip
+
+
+def _steps(parts: Sequence[Any], layer: int, *, bias: bool) -> tuple[Step, ...]:
+    """The steps that some methods of a `Minibatch` say, one after another."""
+    return tuple(step for part in parts for step in part(layer, bias=bias))
 
 
 class Minibatch:
@@ -169,10 +175,6 @@ class Minibatch:
         for number, blocks in enumerate(weight_units(self.net.layout, self.plan)):
             segments = []
             for what, layer, first, end in blocks:
-
-                def steps(bias: bool, layer: int = layer) -> tuple[Step, ...]:
-                    return tuple(step for part in parts for step in part(layer, bias=bias))
-
                 if what == COLUMNS:
                     segments += self._column_segments(first, end)
                     continue
@@ -183,9 +185,11 @@ class Minibatch:
                     if begins:
                         segments += self._sorted_entries(layer, first, end, number)
                     rows = end if layer == self.net.last else GRADIENT_ROWS
-                    segments.append(Segment(steps(False), first, end, rows, at=number))
+                    segments.append(
+                        Segment(_steps(parts, layer, bias=False), first, end, rows, at=number)
+                    )
                 if what == BIAS or layer == self.net.last:
-                    segments.append(Segment(steps(True), 0, 1, 1, at=number))
+                    segments.append(Segment(_steps(parts, layer, bias=True), 0, 1, 1, at=number))
             units.append([segment for segment in segments if segment.steps])
         if begins:
             units[0].append(Segment((Step(loss.sum_losses, self.output),), 0, 1, 1))

@@ -186,14 +186,14 @@ class Numbers:
             encoder.sum_steps(table, columns, knots)
         return knots
 
-    def encoding(self) -> dict[str, np.ndarray]:
-        """Arrays that an encoder goes by, and T of the model that predicts, by name."""
+    def encoding(self, knots: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Arrays that an encoder goes by, by name; knots : T, or that of the model that predicts."""
         if self.columns is None or self.network.encoder is None:
             return {}
         return {
             **self.columns.memory(),
             "places": self.network.encoder.places,
-            "knots": self.new_knots(self.model),
+            "knots": self.new_knots(self.model) if knots is None else knots,
         }
 
     def by_name(self) -> dict[str, np.ndarray]:
@@ -206,6 +206,5 @@ class Numbers:
             "moment_1": moments[0],
             "moment_2": moments[-1],
             "average": self.model,
-            **self.encoding(),
-            "knots": self._knots,
+            **self.encoding(self._knots),
         }

@@ -145,7 +145,16 @@ class Session:
             Update and constants.
         regularisation : Regularisation, optional
             What else is done in training.
+
+        Raises
+        ------
+        ValueError
+            As `feed`; or if a network with an encoder is to have what it has no steps for: an L2
+            term, clipped gradients, or dropout of its input.
         """
+        unknown = alpha > 0 or regularisation.max_grad_norm is not None
+        if self.network.encoder is not None and (unknown or regularisation.input_dropout > 0):
+            raise ValueError("An encoder has no L2 term, no clipping and no dropout of its input.")
         self._settle()
         self._lay_out(rows)
         self._optimizer, self._alpha, self._batch_size = optimizer, float(alpha), batch_size
@@ -330,6 +339,8 @@ class Session:
 
     def loss_and_gradient(self) -> tuple[float, Parameters]:
         """Mean loss over all rows with its L2 term, and its gradient (for L-BFGS)."""
+        if self.network.encoder is not None:
+            raise ValueError("A network with an encoder is trained in minibatches.")
         self._settle()
         data, network = self._fed(), self.network
         n, alpha = data.rows.n_samples, data.scaled(self._alpha)

@@ -59,16 +59,16 @@ class Encoding:
     encoder: Encoder
     columns: Columns
 
-    def fill_unseen(self, table: Array, X: Array) -> None:
-        """Give the rows of V that no training row has seen the mean of those that have been.
+    def fill_unseen(self, table: Array, X: Array, order: NDArray[np.int64]) -> None:
+        """Give the rows of V that no training row has used the mean of those that have been.
 
-        table : of `Encoder.shape_of_table`, which is written; X : the training rows
+        table : of `Encoder.shape_of_table`, which is written; order : the training rows of X
         """
         for k, rows in enumerate(self.encoder.rows):
             record = self.columns.columns[k]
             if record["kind"] != encode.CATEGORY:
                 continue
-            x, n = X[:, record["source"]], int(record["levels"])
+            x, n = X[order, record["source"]], int(record["levels"])
             # Codes, then all others, and gaps.
             code = np.where(np.isnan(x), n + 1, np.where((x >= 0) & (x < n), x, n)).astype(np.intp)
             of_levels = self.columns.level_rows[record["level"] :][: n + 2]

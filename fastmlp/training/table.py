@@ -157,12 +157,12 @@ class Deadline:
 
     Parameters
     ----------
-    time : float
-        Of `time.perf_counter`.
+    latest : float
+        When training is to have ended, by `time.perf_counter`.
     """
 
-    def __init__(self, time: float) -> None:
-        self.time = time
+    def __init__(self, latest: float) -> None:
+        self.latest = latest
 
     def begin(self, result: FitResult) -> None:
         """Note when an epoch begins."""
@@ -171,7 +171,7 @@ class Deadline:
     def end(self, result: FitResult) -> bool:
         """Whether another epoch would end too late."""
         now = time.perf_counter()
-        return now + (now - self._begun) > self.time
+        return now + (now - self._begun) > self.latest
 
 
 @dataclass
@@ -251,7 +251,7 @@ class Member:
         if result.parameters[0]:
             array = self.data.rows.array
             assert array is not None
-            self.encoding.fill_unseen(result.parameters[0][-1], array[self.order])
+            self.encoding.fill_unseen(result.parameters[0][-1], array, self.order)
         return result
 
 
