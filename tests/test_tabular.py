@@ -239,7 +239,7 @@ def test_validation_rows_that_are_given():
     assert np.isnan(model.oof_probabilities_).all()
     with pytest.raises(ValueError, match="X_val and y_val"):
         model.fit(X, Y, X_val=X)
-    with pytest.raises(ValueError, match="X_val, .*non-zero"):
+    with pytest.raises(ValueError, match=r"X_val, .*non-zero"):
         model.fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.zeros(len(Y)))
     with pytest.raises(ValueError, match="y_val has labels"):
         model.fit(X, Y, X_val=X, y_val=np.where(Y == "yes", "yes", "perhaps"))

@@ -187,7 +187,10 @@ class Numbers:
         return knots
 
     def encoding(self, knots: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Arrays that an encoder goes by, by name; knots : T, or that of the model that predicts."""
+        """Arrays that an encoder goes by, by name.
+
+        knots : T; None for that of the model that predicts
+        """
         if self.columns is None or self.network.encoder is None:
             return {}
         return {
