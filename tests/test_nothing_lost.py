@@ -11,8 +11,8 @@ import pytest
 from data import assert_same_parameters, quietly, two_classes
 from sklearn.exceptions import ConvergenceWarning
 
-import fastmlp.estimators.fitting
 from fastmlp import MLPBinaryClassifier
+from fastmlp.estimators import fitting, runs
 from fastmlp.network.session import Session
 
 X, Y = two_classes()
@@ -104,8 +104,9 @@ def test_divergence(model, call):
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit, RuntimeError])
 @pytest.mark.parametrize("place", ["as_rows", "encode", "all_finite", "check_random_state"])
 def test_failure_before_or_after_the_epochs(model, call, error, place, monkeypatch):
-    function = getattr(fastmlp.estimators.fitting, place)
-    monkeypatch.setattr(fastmlp.estimators.fitting, place, raises_at(1, error(), function))
+    module = runs if place == "all_finite" else fitting
+    function = getattr(module, place)
+    monkeypatch.setattr(module, place, raises_at(1, error(), function))
     before, arrays = copy.deepcopy(model), (*model.coefs_, *model.intercepts_)
     with pytest.raises(error):
         quietly(call, model, X, Y)
@@ -122,13 +123,13 @@ def test_failure_in_the_session(model, call, error, method, monkeypatch):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_failure_once_all_is_taken_on(model, call, error, monkeypatch):
-    take_on = fastmlp.estimators.fitting.take_on
+    take_on = runs.take_on
 
     def late(*args):
         take_on(*args)
         raise error
 
-    monkeypatch.setattr(fastmlp.estimators.fitting, "take_on", late)
+    monkeypatch.setattr(runs, "take_on", late)
     expected = copy.deepcopy(model)
     with pytest.raises(error):
         quietly(call, model, X, Y)

@@ -7,7 +7,7 @@ training starts anew.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,24 +119,36 @@ class ByEpochs(Solver):
         With early stopping, the rows that it goes by.
     one_epoch : bool
         Whether this is partial_fit: one epoch, from where the last call left the optimizer.
+    n_rows : int or None
+        Rows of an epoch, where `order` does not name them.
+    new_training : callable
+        Makes the training, of what `Training` takes.
     """
 
     order: NDArray[np.int64]
     validation: Validation | None
     one_epoch: bool
+    n_rows: int | None = None
+    new_training: Callable[..., Training] = Training
+
+    @property
+    def rows_of_epoch(self) -> int:
+        """Rows that an epoch goes through."""
+        return len(self.order) if self.n_rows is None else self.n_rows
 
     def compile(self, session: Session) -> None:
         """Have compiled what `train` runs; see `Solver.compile`."""
         settings = self.settings
         # First, because a training that has been cancelled shuffles before it ends.
         shuffle(np.empty(0, np.int64), np.random.RandomState(0))
-        n_rows = settings.minibatch_rows(len(self.order))
+        n_rows = settings.minibatch_rows(self.rows_of_epoch)
         self._prepare(session, n_rows, settings.optimizer, settings.regularisation)
         session.compile(None if self.validation is None else self.validation.rows)
 
     def train(self, session: Session, rng: np.random.RandomState, told: Told | None) -> Trained:
         """Train the network of a session; see `Solver.train`."""
-        settings, batch_size = self.settings, self.settings.minibatch_rows(len(self.order))
+        settings, n_rows = self.settings, self.rows_of_epoch
+        batch_size = settings.minibatch_rows(n_rows)
         regularisation = _seeded(settings.regularisation, rng)
         self._prepare(session, batch_size, settings.optimizer, regularisation)
         epochs = 1 if self.one_epoch else settings.max_iter
@@ -145,12 +157,11 @@ class ByEpochs(Solver):
             watchers.append(self._told_of(told, "epoch", session))
         schedule = make_schedule(settings.solver, *settings.schedule)
         if settings.factors is not None or settings.warmup > 0:
-            n_minibatches = -(-len(self.order) // batch_size)
             schedule.scale = Scale(
-                settings.factors, settings.warmup, settings.max_iter, n_minibatches
+                settings.factors, settings.warmup, settings.max_iter, -(-n_rows // batch_size)
             )
         higher_is_better = settings.early_stopping
-        training = Training(
+        training = self.new_training(
             session,
             self.order.copy(),
             rng,

@@ -66,6 +66,7 @@ class Session:
         self.regularisation = NONE
         self._step = 0
         self._data: Data | None = None
+        self.rows_of_epoch = 0  # in minibatches that were not left out
         # In which the session trains, and takes the gradient over all rows.
         self._training: Minibatches | None = None
         self._whole: Minibatches | None = None
@@ -243,6 +244,7 @@ class Session:
             raise KeyboardInterrupt  # before anything is compiled for it
         data = self._fed()
         order = checked_order(order, data.rows)
+        self.rows_of_epoch = 0
         if order.size == 0:
             return 0.0
         self._lay_out(data.rows)
@@ -254,6 +256,7 @@ class Session:
         batches = data.batches(order, training.plan.batch_size)
         # Before the first update there is no rate: such minibatches are left out.
         updates = np.maximum(self._step + batches.updates, 1)
+        self.rows_of_epoch = batches.n_rows // members
         rates = self._optimizer.rates(learning_rate, updates)
         losses, scales = np.zeros((len(batches.sizes), 2)), batches.scales
         if self.regularisation.max_grad_norm is not None:

@@ -234,6 +234,15 @@ class Training:
             return False
         return True
 
+    def train_epoch(self, rates: float | Array) -> tuple[float, int]:
+        """Train for an epoch at these rates; returns its mean loss, and how many rows it had."""
+        order = self.next_order()
+        return self.session.train_epoch(order, rates), len(order)
+
+    def probabilities(self, validation: Validation) -> Array:
+        """1 − ŷ and ŷ of the validation rows: (n_validation, 2)."""
+        return self.session.probabilities(validation.rows, validation.order)
+
     def next_order(self) -> NDArray[np.int64]:
         """The rows of the next epoch, in their order."""
         if self.shuffle:
@@ -244,11 +253,10 @@ class Training:
         """Run one epoch, write what came of it to `result`, and say whether training is over."""
         for watcher in self.watchers:
             watcher.begin(result)
-        order = self.next_order()
         rates = self.schedule.rates
         result.rate_curve.append(float(np.mean(rates)))  # `_finish` drops that of no epoch
-        loss = self.session.train_epoch(order, rates)
-        seen = self.samples_seen + len(order)
+        loss, n_rows = self.train_epoch(rates)
+        seen = self.samples_seen + n_rows
         # An interrupt is served after a call, so not before all of this is noted.
         result.n_iter, result.loss, self.samples_seen = result.n_iter + 1, loss, seen
         result.loss_curve.append(loss)
@@ -269,7 +277,7 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the validation rows, and keep the weights of the best score."""
-        probabilities = self.session.probabilities(validation.rows, validation.order)
+        probabilities = self.probabilities(validation)
         result.validation_loss_curve.append(validation.loss(probabilities))
         score = validation.score(probabilities, self.session.get_parameters)
         parameters, best_epoch = result.parameters, result.best_epoch

@@ -1,0 +1,67 @@
+"""Some rows of a table that does not lie in one place: a chunk, a partition, a window."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Part(NamedTuple):
+    """Rows with their targets and weights.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, n_features)
+        The features: finite numbers, row by row.
+    targets : ndarray of bool of shape (n,)
+        1 for the last class.
+    weight : ndarray of float64 of shape (n,), or None
+        Weights of the rows.
+    """
+
+    X: Array
+    targets: NDArray[np.bool_]
+    weight: NDArray[np.float64] | None
+
+    @classmethod
+    def empty(cls, n: int, n_features: int, dtype: Any, *, weighted: bool) -> Part:
+        """Room for so many rows."""
+        weight = np.empty(n) if weighted else None
+        return cls(np.empty((n, n_features), dtype), np.empty(n, np.bool_), weight)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.targets)
+
+    def rows(self, first: int, last: int) -> Part:
+        """Some of them, in the same memory."""
+        weight = None if self.weight is None else self.weight[first:last]
+        return Part(self.X[first:last], self.targets[first:last], weight)
+
+    def put(self, at: int, rows: Part) -> None:
+        """Copy other rows in, from this place on."""
+        for array, values in zip(self, rows, strict=True):
+            if array is not None:
+                array[at : at + rows.n_rows] = values
+
+
+class Store(Protocol):
+    """Rows that can be read from any place on.
+
+    Attributes
+    ----------
+    n_rows : int
+        How many there are.
+    """
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+
+    def read(self, first: int, into: Part) -> None:
+        """Copy rows from this one on, as many as there is room for."""
