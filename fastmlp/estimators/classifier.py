@@ -29,7 +29,7 @@ Array = NDArray[Any]
 _as_in_kernels = np.errstate(all="ignore")
 
 
-def _solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
+def solver_is_stochastic(estimator: MLPBinaryClassifier) -> bool:
     """Say whether partial_fit exists."""
     if estimator.solver not in STOCHASTIC_SOLVERS:
         raise AttributeError(
@@ -217,7 +217,7 @@ class MLPBinaryClassifier(
         fitting.fit(self, Given(X, y, sample_weight, X_val, y_val, sample_weight_val))
         return self
 
-    @available_if(_solver_is_stochastic)
+    @available_if(solver_is_stochastic)
     @_as_in_kernels
     def partial_fit(
         self,
@@ -259,6 +259,12 @@ class MLPBinaryClassifier(
         # scikit-learn's decorator would leave this out for an estimator that is fitted.
         if not get_config()["skip_parameter_validation"]:
             self._validate_params()
+        self._check_partial_fit()
+        fitting.partial_fit(self, Given(X, y, sample_weight), classes)
+        return self
+
+    def _check_partial_fit(self) -> None:
+        """Check that the parameters are such as one epoch can do with."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.class_weight == "balanced":
@@ -268,8 +274,6 @@ class MLPBinaryClassifier(
             )
         if self.n_init > 1:
             raise ValueError(f"partial_fit trains one network, not n_init={self.n_init}.")
-        fitting.partial_fit(self, Given(X, y, sample_weight), classes)
-        return self
 
     @_as_in_kernels
     def predict(self, X: Any) -> Array:

@@ -239,6 +239,12 @@ class Training:
         order = self.next_order()
         return self.session.train_epoch(order, rates), len(order)
 
+    def measure(self, validation: Validation) -> tuple[float, float]:
+        """Loss and score of the weights of the moment on the validation rows."""
+        probabilities = self.probabilities(validation)
+        loss = validation.loss(probabilities)
+        return loss, validation.score(probabilities, self.session.get_parameters)
+
     def probabilities(self, validation: Validation) -> Array:
         """1 − ŷ and ŷ of the validation rows: (n_validation, 2)."""
         return self.session.probabilities(validation.rows, validation.order)
@@ -277,9 +283,8 @@ class Training:
 
     def _validate(self, validation: Validation, result: FitResult) -> None:
         """Score the validation rows, and keep the weights of the best score."""
-        probabilities = self.probabilities(validation)
-        result.validation_loss_curve.append(validation.loss(probabilities))
-        score = validation.score(probabilities, self.session.get_parameters)
+        loss, score = self.measure(validation)
+        result.validation_loss_curve.append(loss)
         parameters, best_epoch = result.parameters, result.best_epoch
         if score > self.plateau.best:
             parameters, best_epoch = self.session.get_parameters(), result.n_iter - 1

@@ -1,0 +1,169 @@
+"""The cluster: which worker is home to which shard, tasks on it, and waits that all have an end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import dask
+from distributed import Client, Future, KilledWorker
+from distributed import default_client as the_default_client
+from distributed import get_client as client_of_task
+
+#: How often a wait looks at the cluster.
+_WAIT_SECONDS = 1.0
+
+
+def client_for(client: Client | None) -> Client:
+    """The client to use: this one, or that of the task, or the one made last.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if it is an asynchronous one.
+    """
+    if client is None:
+        try:
+            client = the_default_client()
+        except ValueError:
+            try:
+                client = client_of_task()
+            except ValueError:
+                raise ValueError(
+                    "There is no Dask client: make one with distributed.Client(), or give `client`."
+                ) from None
+    if getattr(client, "asynchronous", False):
+        raise ValueError("client must not be asynchronous.")
+    return client
+
+
+def homes(workers: Sequence[str], n_shards: int, before: Sequence[str] = ()) -> list[str]:
+    """Say which worker is home to each shard.
+
+    Those that have a home keep it while it is there. Where one worker has two more than another,
+    because workers have gone or come, one of its shards moves.
+
+    Parameters
+    ----------
+    workers : sequence of str
+        Addresses of those that there are; at least one.
+    n_shards : int
+        How many shards there are.
+    before : sequence of str
+        Homes that they had.
+    """
+    found: list[str | None] = [None] * n_shards
+    found[: len(before)] = [home if home in workers else None for home in before]
+    count = {worker: found.count(worker) for worker in sorted(workers)}
+    for number, home in enumerate(found):
+        if home is None:
+            found[number] = least = min(count, key=lambda worker: count[worker])
+            count[least] += 1
+    while max(count.values()) > min(count.values()) + 1:
+        most, least = (f(count, key=lambda worker: count[worker]) for f in (max, min))
+        found[len(found) - 1 - found[::-1].index(most)] = least
+        count[most], count[least] = count[most] - 1, count[least] + 1
+    return [home for home in found if home is not None]
+
+
+class Cluster:
+    """Tasks at the homes of shards; as a context, it leaves no future behind.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    n_shards : int
+        How many there are.
+    timeout : float
+        Seconds to wait for a worker where there is none.
+    """
+
+    def __init__(self, client: Client, n_shards: int, timeout: float) -> None:
+        self.client, self.timeout = client, timeout
+        self.homes: list[str] = []
+        self._n_shards = n_shards
+        self._futures: set[Future] = set()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        futures, self._futures = list(self._futures), set()
+        if self.client.status == "running":
+            self.client.cancel(futures, force=True)
+
+    def workers(self) -> dict[str, Any]:
+        """What is known of the workers that there are, by address."""
+        return dict(self.client.scheduler_info()["workers"])
+
+    def plan(self) -> None:
+        """Give shards a home, where theirs is gone; waits for a worker if there is none."""
+        self.homes = homes(list(self._some_workers()), self._n_shards, self.homes)
+
+    def _some_workers(self) -> dict[str, Any]:
+        latest = time.monotonic() + self.timeout
+        while not (workers := self.workers()):
+            if time.monotonic() > latest:
+                raise TimeoutError(f"The cluster has had no worker for {self.timeout:g} s.")
+            time.sleep(min(0.1, self.timeout))
+        return workers
+
+    def compute(self, tasks: Sequence[Any], number: int) -> list[Future]:
+        """Have delayed tasks done at the home of a shard."""
+        # The whole rows of a partition may be part of a task, where y is an array of this process.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+            futures = self.client.compute(
+                list(tasks), workers=[self.homes[number]], allow_other_workers=True
+            )
+        self._futures.update(futures)
+        return list(futures)
+
+    def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Have a function called at the home of a shard."""
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+            future = self.client.submit(
+                function, *arguments, workers=[self.homes[number % len(self.homes)]],
+                allow_other_workers=True, pure=False,
+            )  # fmt: skip
+        self._futures.add(future)
+        return future
+
+    def forget(self, futures: Sequence[Future]) -> None:
+        """Let go of results."""
+        for future in futures:
+            self._futures.discard(future)
+            future.release()
+
+    def result(self, future: Future) -> Any:
+        """Wait for a result, while there is a cluster that may come to it.
+
+        Raises
+        ------
+        RuntimeError
+            If the cluster is gone, or if one task has ended several workers.
+        TimeoutError
+            If there has been no worker for too long.
+        """
+        while True:
+            try:
+                return future.result(timeout=_WAIT_SECONDS)
+            except KilledWorker as error:
+                raise RuntimeError(
+                    f"Workers have ended again and again while they trained ({error}). If it is "
+                    "for lack of memory, give each fewer or smaller partitions, or take "
+                    "fastmlp.streaming.fit."
+                ) from error
+            except CancelledError as error:
+                raise RuntimeError(
+                    "Dask has dropped a task of this training: the scheduler is gone, or data "
+                    "that were sent to a worker were lost with it, which nobody can compute again."
+                ) from error
+            except TimeoutError:
+                if future.done() and future.status == "error":
+                    raise
+                if self.client.status != "running":
+                    raise RuntimeError("The connection to the Dask scheduler is lost.") from None
+                self._some_workers()

@@ -1,0 +1,125 @@
+"""Dask's collections as partitions: rows, labels and weights that belong together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+from distributed import Future
+
+
+class Partition(NamedTuple):
+    """Parts of X, y and the weights, as tasks or as what they give; weights may be None."""
+
+    X: Any
+    y: Any
+    weight: Any
+
+
+def partitions(X: Any, y: Any, weight: Any, names: tuple[str, str, str]) -> list[Partition]:
+    """Take collections apart.
+
+    Parameters
+    ----------
+    X : dask array or dataframe, or list of delayed values or futures
+        The features. In a list, each is a pair of X and y, or a triple with weights.
+    y, weight : dask array or series, array-like, or None
+        Labels, and weights. None for y where X is a list.
+    names : tuple of str
+        What messages call them.
+
+    Returns
+    -------
+    list of Partition
+
+    Raises
+    ------
+    TypeError
+        If one is another thing.
+    ValueError
+        If X is chunked by columns, or if their partitions do not belong together.
+    """
+    name_x, name_y, _ = names
+    if isinstance(X, list | tuple) and X and all(isinstance(p, Delayed | Future) for p in X):
+        if y is not None or weight is not None:
+            raise ValueError(
+                f"{name_x} is a list of partitions, each of which has its labels and weights: "
+                f"leave out {name_y} and weights."
+            )
+        return [Partition(part, None, None) for part in X]
+    if not _is_array(X) and not _is_frame(X):
+        raise TypeError(
+            f"{name_x} must be a Dask array, a Dask dataframe or a list of delayed partitions, "
+            f"got {type(X).__name__}. For data in this process take MLPBinaryClassifier."
+        )
+    if y is None:
+        raise ValueError(f"{name_x} is given without {name_y}.")
+    if _is_array(X):
+        if X.ndim != 2:
+            raise ValueError(f"{name_x} must have two dimensions, and has {X.ndim}.")
+        if X.numblocks[1] != 1:
+            raise ValueError(
+                f"{name_x} is chunked by columns: {name_x}.rechunk({{1: -1}}) makes whole rows."
+            )
+        parts = [row[0] for row in X.to_delayed()]
+    else:
+        parts = list(X.to_delayed())
+    return [
+        Partition(*each)
+        for each in zip(
+            parts,
+            _alongside(y, X, len(parts), name_y),
+            _alongside(weight, X, len(parts), names[2]),
+            strict=True,
+        )
+    ]
+
+
+def _alongside(values: Any, X: Any, n: int, name: str) -> list[Any]:
+    """Take labels or weights apart as X is."""
+    if values is None:
+        return [None] * n
+    if not _is_array(values) and not _is_frame(values):
+        values = np.asarray(values)
+        if not _is_array(X) or np.isnan(X.shape[0]):
+            raise TypeError(f"{name} must be a Dask collection with the partitions of X.")
+        if len(values) != X.shape[0]:
+            raise ValueError(f"X has {X.shape[0]} rows, and {name} has {len(values)}.")
+        ends = np.cumsum(X.chunks[0])
+        return np.split(values, ends[:-1])
+    if _is_array(values):
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise ValueError(f"{name} must have one dimension, and has {values.ndim}.")
+        if _is_array(X) and not np.isnan([*X.chunks[0], *values.chunks[0]]).any():
+            if values.shape[0] != X.shape[0]:
+                raise ValueError(f"X has {X.shape[0]} rows, and {name} has {values.shape[0]}.")
+            values = values.rechunk((X.chunks[0],))
+    parts = list(np.ravel(values.to_delayed()))
+    if len(parts) != n:
+        raise ValueError(f"X has {n} partitions, and {name} has {len(parts)}.")
+    return parts
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, dask.array.Array)
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether it is a dataframe or a series: of a module that need not be installed."""
+    return dask.is_dask_collection(value) and hasattr(value, "map_partitions")
+
+
+def is_collection(value: Any) -> bool:
+    """Whether predictions of it are lazy."""
+    return _is_array(value) or _is_frame(value)
+
+
+def known_rows(X: Any) -> list[int] | None:
+    """Rows of the partitions of X, where they are known ahead."""
+    if not _is_array(X) or np.isnan(X.chunks[0]).any():
+        return None
+    return [int(n) for n in X.chunks[0]]

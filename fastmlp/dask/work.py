@@ -1,0 +1,80 @@
+"""What workers are given to do: functions of shards, with the threads that a worker has."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from distributed import get_worker
+
+from fastmlp.data.parts import Part
+from fastmlp.training.blocks import Packing, Shard, pack
+from fastmlp.training.shards import Progress, average, evaluate, sum_gradient, train_round
+
+#: One for each worker of this process: a shard trains with all threads of its worker.
+_one_at_a_time: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def _alone(function: Callable[..., Any], *arguments: Any, n_threads: int | None) -> Any:
+    """Call a function with all threads of this worker, while no other such call runs in it."""
+    worker = get_worker()
+    with _one_at_a_time[worker.address]:
+        return function(*arguments, n_threads or worker.state.nthreads)
+
+
+def train(
+    shard: Any, progress: Progress, task: Any, place: Any, rates: Any, n_threads: int | None
+) -> Any:
+    """`train_round` at a worker."""
+    return _alone(train_round, shard, progress, task, place, rates, n_threads=n_threads)
+
+
+def mean(before: Progress | None, *shards: Progress) -> Progress:
+    """`average` at a worker."""
+    return average(before, shards)
+
+
+def score(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
+    """`evaluate` at a worker."""
+    return _alone(evaluate, shard, parameters, task, n_threads=n_threads)
+
+
+def gradient(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
+    """`sum_gradient` at a worker."""
+    return _alone(sum_gradient, shard, parameters, task, n_threads=n_threads)
+
+
+def add(*sums: tuple[float, Any, float]) -> tuple[float, Any, float]:
+    """Add up losses, gradients and weights, in this order."""
+    loss, slope, weight = sums[0]
+    for each in sums[1:]:
+        loss, slope, weight = loss + each[0], slope + each[1], weight + each[2]
+    return loss, slope, weight
+
+
+def value(it: Any) -> Any:
+    """Return it: a task whose result Dask can compute again, as data that were sent it cannot."""
+    return it
+
+
+def info_of(packed: tuple[Any, Any]) -> Any:
+    """What a client needs to know of a packed partition."""
+    return packed[1]
+
+
+def pack_partition(X: Any, y: Any, weight: Any, number: int, packing: Packing) -> Any:
+    """`pack` at a worker; X may be a pair with y, or a triple with weights too."""
+    if isinstance(X, tuple | list):
+        if len(X) not in (2, 3):
+            raise ValueError(f"{packing.name} {number} must be (X, y) or (X, y, weight).")
+        X, y, weight = (*X, None)[:3]
+    return pack(X, y, weight, number, packing)
+
+
+def first_rows(shard: Shard) -> Part:
+    """Some rows of a shard, by which a client says what is wrong with others."""
+    room = shard.room(min(shard.n_rows, 1000))
+    shard.read(0, room)
+    return room

@@ -1,0 +1,293 @@
+"""A partition of a table, packed for training, and the shard that several of them make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array, column_or_1d
+
+from fastmlp.data.checks import DTYPES_OF_X, check_fits_in
+from fastmlp.data.labels import labels_of
+from fastmlp.data.parts import Part
+from fastmlp.runtime.cpu import VECTOR_BYTES
+from fastmlp.version import __version__
+
+Array = NDArray[Any]
+
+
+class Rows(NamedTuple):
+    """Rows of a block: features, numbers of the labels among the block's, and weights or None."""
+
+    X: Array
+    codes: NDArray[np.uint8]
+    weight: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A partition, checked.
+
+    Attributes
+    ----------
+    trained, held_out : Rows
+        To train on, and to validate on.
+    labels : ndarray
+        The labels in it, sorted.
+    """
+
+    trained: Rows
+    held_out: Rows
+    labels: Array
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How partitions are packed.
+
+    Attributes
+    ----------
+    dtype : dtype or None
+        What X is stored in; None for its own.
+    share : float
+        Share of the rows to hold out.
+    seed : int
+        What they are drawn from, with the number of the partition.
+    name : str
+        What messages call a partition.
+    """
+
+    dtype: np.dtype[Any] | None
+    share: float = 0.0
+    seed: int = 0
+    name: str = "partition"
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a client needs to know of a block.
+
+    Attributes
+    ----------
+    number : int
+        Of the partition.
+    n_rows, n_held_out, n_features : int
+        Rows to train on and to validate on, and columns.
+    dtype : dtype
+        Of X.
+    names : tuple of str, or None
+        Names of the columns.
+    labels : ndarray
+        In it, sorted.
+    weights : dict of label to float
+        Σ weights of the rows to train on of each label.
+    n_bytes : int
+        Memory of the block.
+    software : tuple
+        Version of the package, and width of its vectors, where it was packed.
+    """
+
+    number: int
+    n_rows: int
+    n_held_out: int
+    n_features: int
+    dtype: np.dtype[Any]
+    names: tuple[Any, ...] | None
+    labels: Array
+    weights: dict[Any, float]
+    n_bytes: int
+    software: tuple[str, int]
+
+
+def pack(X: Any, y: Any, weight: Any, number: int, packing: Packing) -> tuple[Block, Info]:
+    """Check a partition, and pack it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features)
+        The features; rows that lie one after the other in memory are not copied.
+    y : array-like of shape (n,)
+        The labels.
+    weight : array-like of shape (n,), or None
+        The weights.
+    number : int
+        Of the partition.
+    packing : Packing
+        How it is packed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not as `fit` asks; the message begins with the partition's name and number.
+    """
+    try:
+        rows, labels, names = _checked(X, y, weight, packing.dtype)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{packing.name} {number}: {error}") from error
+    n, none = len(rows.codes), slice(0, 0)
+    if packing.share >= 1:
+        block = Block(_some(rows, none), rows, labels)
+    elif packing.share > 0:
+        # Row by row, so that a partition of few rows gives its share too, on average.
+        is_out = np.random.default_rng([packing.seed, number]).random(n) < packing.share
+        block = Block(_some(rows, ~is_out), _some(rows, is_out), labels)
+    else:
+        block = Block(rows, _some(rows, none), labels)
+    return block, _info(block, names, number)
+
+
+def _checked(
+    X: Any, y: Any, weight: Any, dtype: np.dtype[Any] | None
+) -> tuple[Rows, Array, tuple[Any, ...] | None]:
+    """Check rows, labels and weights; returns the rows, the labels in y, and names of columns."""
+    names = tuple(X.columns) if hasattr(X, "columns") else None
+    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    X = check_array(X, dtype=DTYPES_OF_X, ensure_min_samples=0, input_name="X")
+    y = column_or_1d(y) if np.ndim(y) != 1 else np.asarray(y)
+    if not n == len(X) == len(y):
+        raise ValueError(f"X has {n} rows, and y has {len(y)}.")
+    if dtype is not None:
+        check_fits_in(dtype, X)
+        X = X.astype(dtype, copy=False)
+    X = np.require(X, None, ("C", "A"))
+    if n == 0:
+        labels, codes = np.asarray(y)[:0], np.empty(0, np.uint8)
+    else:
+        y, labels = labels_of(y)
+        codes = (y == labels[-1]).astype(np.uint8) if len(labels) == 2 else np.zeros(n, np.uint8)
+    if weight is not None:
+        weight = np.asarray(weight)
+        if weight.shape != (n,):
+            raise ValueError(f"X has {n} rows, and sample_weight has shape {weight.shape}.")
+        if n:
+            weight = check_array(
+                weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+            )
+            if weight.min() < 0:
+                raise ValueError("Negative values in data passed to sample_weight.")
+        weight = weight.astype(np.float64, copy=False)
+    return Rows(X, codes, weight), labels, names
+
+
+def _some(rows: Rows, which: Any) -> Rows:
+    weight = None if rows.weight is None else rows.weight[which]
+    return Rows(rows.X[which], rows.codes[which], weight)
+
+
+def _info(block: Block, names: tuple[Any, ...] | None, number: int) -> Info:
+    trained, held_out = block.trained, block.held_out
+    n_bytes = sum(a.nbytes for part in (trained, held_out) for a in part if a is not None)
+    counts = np.bincount(trained.codes, trained.weight, minlength=len(block.labels))
+    return Info(
+        number=number,
+        n_rows=len(trained.codes),
+        n_held_out=len(held_out.codes),
+        n_features=trained.X.shape[1],
+        dtype=trained.X.dtype,
+        names=names,
+        labels=block.labels,
+        weights=dict(zip(block.labels.tolist(), counts.tolist(), strict=True)),
+        n_bytes=n_bytes,
+        software=(__version__, VECTOR_BYTES),
+    )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Blocks that are trained on together, where they lie.
+
+    Attributes
+    ----------
+    blocks : tuple of Block
+        In the order of the partitions.
+    classes : ndarray of shape (1,) or (2,)
+        The labels of the model.
+    dtype : dtype
+        Of the rows in a window.
+    class_weights : ndarray of shape (n_classes,), or None
+        By which weights of rows are multiplied.
+    """
+
+    blocks: tuple[Block, ...]
+    classes: Array
+    dtype: np.dtype[Any]
+    class_weights: Array | None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows to train on."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in a window."""
+        n_features = self.blocks[0].trained.X.shape[1] if self.blocks else 0
+        return n_features * self.dtype.itemsize + (9 if self._weighted else 1)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the blocks."""
+        parts = [part for b in self.blocks for part in (b.trained, b.held_out)]
+        return sum(array.nbytes for part in parts for array in part if array is not None)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.n_bytes
+
+    @cached_property
+    def _ends(self) -> Array:
+        return np.cumsum([len(block.trained.codes) for block in self.blocks], dtype=np.int64)
+
+    @cached_property
+    def _weighted(self) -> bool:
+        weights = any(block.trained.weight is not None for block in self.blocks)
+        return weights or self.class_weights is not None
+
+    def room(self, n_rows: int) -> Part:
+        """Memory for so many rows."""
+        n_features = self.blocks[0].trained.X.shape[1]
+        return Part.empty(n_rows, n_features, self.dtype, weighted=self._weighted)
+
+    def read(self, first: int, into: Part) -> None:
+        """Copy rows to train on, from this one on; see `data.parts.Store`."""
+        done, n = 0, into.n_rows
+        k = int(np.searchsorted(self._ends, first, side="right"))
+        while done < n:
+            block = self.blocks[k]
+            begin = first + done - (int(self._ends[k]) - len(block.trained.codes))
+            end = min(begin + n - done, len(block.trained.codes))
+            into.put(done, self._part(block, block.trained, begin, end))
+            done, k = done + end - begin, k + 1
+
+    def parts(self, n_rows: int, *, held_out: bool) -> Iterator[Part]:
+        """Go through all rows to validate on, or to train on, in parts of at most so many."""
+        for block in self.blocks:
+            rows = block.held_out if held_out else block.trained
+            for begin in range(0, len(rows.codes), n_rows):
+                yield self._part(block, rows, begin, min(begin + n_rows, len(rows.codes)))
+
+    def _part(self, block: Block, rows: Rows, first: int, last: int) -> Part:
+        is_last = np.array([label == self.classes[-1] for label in block.labels.tolist()])
+        if len(self.classes) == 1:
+            is_last[:] = False
+        targets = is_last[rows.codes[first:last]]
+        weight = None if rows.weight is None else rows.weight[first:last]
+        if self._weighted and weight is None:
+            weight = np.ones(last - first)
+        if self.class_weights is not None and weight is not None:
+            weight = weight * self.class_weights[targets.astype(np.intp)]
+        return Part(rows.X[first:last], targets, weight)
+
+
+def make_shard(
+    blocks: Sequence[tuple[Block, Info]],
+    classes: Array,
+    dtype: np.dtype[Any],
+    class_weights: Array | None,
+) -> Shard:
+    """Make a shard of packed partitions; those without rows are left out."""
+    kept = tuple(b for b, info in blocks if info.n_rows or info.n_held_out)
+    return Shard(kept, classes, dtype, class_weights)
