@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+from distributed import Client
 from numpy.typing import ArrayLike, NDArray
 from sklearn import clone, get_config
 from sklearn.base import _fit_context
@@ -73,9 +74,9 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     ...     model.predict(X).compute()
     """
 
-    client: Any = parameter(
+    client: Client | None = parameter(
         None,
-        None,
+        [None, Client],
         "The cluster's client; None for that of the task in which `fit` is called, or for the one "
         "made last. It is left out of pickles.",
         group="machine",
