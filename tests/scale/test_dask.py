@@ -1,0 +1,477 @@
+"""DaskMLPBinaryClassifier: what it trains, on which data, and what it predicts."""
+
+# The modules below are optional, and the first line that needs them skips the file.
+# ruff: noqa: E402
+
+import inspect
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from fastmlp import MLPBinaryClassifier
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import pandas as pd
+from clusters import cluster, on_cluster, quietly, table
+
+from fastmlp.dask import DaskMLPBinaryClassifier
+from fastmlp.dask.cluster import homes
+
+X, Y = table()
+SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster(2) as client:
+        yield client
+
+
+@pytest.fixture
+def data():
+    return on_cluster(X, Y)
+
+
+def fitted(client, data, **settings):
+    model = DaskMLPBinaryClassifier(**{**SETTINGS, "n_shards": 2, **settings}, client=client)
+    return quietly(model.fit, *data)
+
+
+def same(one, other):
+    arrays = zip([*one.coefs_, *one.intercepts_], [*other.coefs_, *other.intercepts_], strict=True)
+    return all(np.array_equal(a, b) for a, b in arrays)
+
+
+# -- what is trained -------------------------------------------------------------------------------
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_one_shard_and_one_round_are_one_process(client, data, solver):
+    """To the bit, where rows are not shuffled."""
+    settings = {"n_shards": 1, "rounds_per_epoch": 1, "shuffle": False, "solver": solver}
+    model = fitted(client, data, **settings)
+    local = MLPBinaryClassifier(**SETTINGS, shuffle=False, solver=solver)
+    quietly(local.fit, X, Y)
+    assert same(model, local)
+    np.testing.assert_allclose(model.loss_curve_, local.loss_curve_, rtol=1e-12)
+    assert model.t_ == local.t_
+
+
+def test_a_round_is_the_mean_of_shards(client):
+    """Against models of one process, each trained on one shard from the same weights."""
+    sizes, scale = (500, 300, 700), 1.5
+    data = da.from_array(X[:1500], chunks=(sizes, 6)), da.from_array(Y[:1500], chunks=(sizes,))
+    settings = {**SETTINGS, "shuffle": False, "max_iter": 1}
+    model = DaskMLPBinaryClassifier(
+        **settings, n_shards=3, rounds_per_epoch=1, learning_rate_scale=scale, client=client
+    )
+    quietly(model.fit, *data)
+    ends = np.cumsum((0, *sizes))
+    locals_ = [
+        quietly(
+            MLPBinaryClassifier(**settings, learning_rate_init=0.001 * scale).fit,
+            X[a:b], Y[a:b],
+        )
+        for a, b in itertools.pairwise(ends)
+    ]  # fmt: skip
+    share = np.array(sizes) / 1500
+    for k, weights in enumerate(model.coefs_):
+        expected = sum(s * m.coefs_[k].astype(float) for s, m in zip(share, locals_, strict=True))
+        np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-7)
+    loss = sum(s * m.loss_ for s, m in zip(share, locals_, strict=True))
+    np.testing.assert_allclose(model.loss_, loss, rtol=1e-6)
+
+
+def test_shards_learn(client):
+    data = on_cluster(*table(8000))
+    model = fitted(client, data, max_iter=8, n_shards=4)
+    local = quietly(MLPBinaryClassifier(**{**SETTINGS, "max_iter": 8}).fit, *table(8000))
+    held_out = table(4000, seed=1)
+    assert model.score(*held_out) > 0.8
+    assert model.score(*held_out) > local.score(*held_out) - 0.02
+
+
+def test_lbfgs_is_exact(client, data):
+    local = MLPBinaryClassifier(**{**SETTINGS, "max_iter": 6}, solver="lbfgs", alpha=0.1)
+    quietly(local.fit, X, Y)
+    model = fitted(client, data, solver="lbfgs", max_iter=6, n_shards=3, alpha=0.1)
+    np.testing.assert_allclose(model.loss_, local.loss_, rtol=1e-9)
+    for weights, expected in zip(model.coefs_, local.coefs_, strict=True):
+        np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"early_stopping": True, "max_iter": 6},
+        {"solver": "lbfgs"},
+        {"dropout": 0.3, "ema_decay": 0.9, "max_grad_norm": 1.0, "weight_decay": 0.1},
+        {"learning_rate": "cosine", "warmup": 0.2, "label_smoothing": 0.1},
+        {"class_weight": "balanced", "n_init": 2},
+    ],
+)
+def test_same_bits_for_any_number_of_workers(client, data, settings):
+    model = fitted(client, data, n_shards=3, **settings)
+    assert same(model, fitted(client, data, n_shards=3, **settings))
+    with cluster(1) as other:
+        assert same(model, fitted(other, data, n_shards=3, **settings))
+    with cluster(3) as other:
+        assert same(model, fitted(other, data, n_shards=3, **settings))
+
+
+def test_partitions_that_are_computed_already(client, data):
+    persisted = client.persist(list(data))
+    assert same(fitted(client, data), fitted(client, persisted))
+
+
+def test_class_weights_are_weights_of_rows(client, data):
+    weight = da.where(data[1], 3.0, 1.0)
+    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client)
+    quietly(model.fit, *data, weight)
+    assert same(model, fitted(client, data, class_weight={True: 3.0}))
+    assert not same(model, fitted(client, data))
+
+
+def test_early_stopping(client, data):
+    model = fitted(client, data, early_stopping=True, max_iter=30, n_iter_no_change=2, tol=0.01)
+    assert model.n_iter_ < 30
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_loss_curve_) == model.n_iter_
+    by_loss = fitted(client, data, early_stopping=True, scoring="loss")
+    np.testing.assert_allclose(
+        by_loss.validation_scores_, np.negative(by_loss.validation_loss_curve_)
+    )
+
+
+def test_validation_rows_that_are_given(client, data):
+    X_val, y_val = table(300, seed=5)
+    settings = {**SETTINGS, "n_shards": 2, "early_stopping": True, "client": client}
+    model = DaskMLPBinaryClassifier(**settings)
+    quietly(model.fit, *data, X_val=da.from_array(X_val, chunks=(70, 6)), y_val=y_val)
+    assert model.t_ == 3 * len(X)
+    assert model.best_validation_score_ == pytest.approx(model.score(X_val, y_val))
+
+
+def test_schedule_callbacks_and_lines(client, data, capsys):
+    model = fitted(client, data, learning_rate=lambda share: 1 - share, verbose=True)
+    assert model.learning_rate_curve_ == sorted(model.learning_rate_curve_, reverse=True)
+    assert capsys.readouterr().out.count("Epoch") == 3
+
+
+def test_warm_start_on_other_shards_and_in_one_process(client, data):
+    model = fitted(client, data, n_shards=4)
+    before = model.loss_curve_.copy()
+    model.set_params(n_shards=2, warm_start=True)
+    quietly(model.fit, *data)
+    assert model.loss_curve_[:3] == before
+    assert model.loss_curve_[3] < before[0]
+    local = model.to_local()
+    local.partial_fit(X, Y)
+    assert len(local.loss_curve_) == 7
+    assert len(model.loss_curve_) == 6
+    back = DaskMLPBinaryClassifier.from_local(local, client=client, n_shards=2)
+    quietly(back.fit, *data)
+    assert len(back.loss_curve_) == 10
+    assert back.loss_curve_[7] < before[0]
+
+
+def test_partial_fit_goes_on(client, data):
+    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=1, rounds_per_epoch=1, shuffle=False)
+    local = MLPBinaryClassifier(**SETTINGS, shuffle=False)
+    for _ in range(3):
+        quietly(model.set_params(client=client).partial_fit, *data, classes=[False, True])
+        local.partial_fit(X, Y, classes=[False, True])
+    assert same(model, local)
+
+
+def test_warnings(client, data):
+    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client)
+    with (
+        pytest.warns(UserWarning, match=r"50 minibatches of 20 rows.*n_shards=1"),
+        pytest.warns(ConvergenceWarning),
+    ):
+        model.fit(*data)
+
+
+def test_a_worker_of_two_threads_uses_both(data):
+    """Also under a nanny, in whose processes a fit has one otherwise."""
+
+    def threads_of_rounds():
+        from fastmlp.training import shards
+
+        return shards.threads_seen
+
+    def watch():
+        from fastmlp.training import shards
+
+        train = shards.session_for
+        shards.threads_seen = []
+
+        def session_for(task, state, n_threads):
+            shards.threads_seen.append(n_threads)
+            return train(task, state, n_threads)
+
+        shards.session_for = session_for
+
+    with cluster(1, processes=True, threads=2) as client:
+        client.run(watch)
+        fitted(client, data, max_iter=1)
+        (seen,) = client.run(threads_of_rounds).values()
+    assert set(seen) == {2}
+
+
+# -- on which data ---------------------------------------------------------------------------------
+def test_a_dataframe(client):
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(y=np.where(Y, "yes", "no"))
+    frame = dd.from_pandas(frame, npartitions=8)
+    features = frame[list("abcdef")]
+    model = fitted(client, (features, frame["y"]))
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert model.feature_names_in_.tolist() == list("abcdef")
+    assert same(model, fitted(client, on_cluster(X, np.where(Y, "yes", "no"))))
+    with pytest.raises(ValueError, match="feature names"):
+        model.set_params(warm_start=True).fit(features.rename(columns={"a": "z"}), frame["y"])
+
+
+def test_a_list_of_partitions(client, data):
+    part = dask.delayed(lambda k: (X[k : k + 250], Y[k : k + 250]), pure=True)
+    parts = [part(k) for k in range(0, 2000, 250)]
+    assert same(fitted(client, (parts,)), fitted(client, data))
+    assert same(fitted(client, (client.compute(parts),)), fitted(client, data))
+
+
+def test_empty_partitions_and_unknown_sizes(client):
+    dX, dy = on_cluster(X, Y)
+    keep = da.from_array((np.arange(2000) // 250) % 3 != 1, chunks=250)
+    model = fitted(client, (dX[keep], dy[keep]), n_shards=4)
+    assert model.t_ == 3 * 1250
+    assert model.predict(dX[keep]).compute().shape == (1250,)
+
+
+@pytest.mark.parametrize("n_shards", [1, 3, 20])
+def test_all_rows_in_one_partition(client, n_shards):
+    model = fitted(client, on_cluster(X, Y, rows=2000), n_shards=n_shards)
+    assert model.t_ == 6000
+
+
+def test_one_class_in_each_partition(client):
+    order = np.argsort(Y, kind="stable")
+    model = fitted(client, on_cluster(X[order], Y[order], rows=100), n_shards=1, max_iter=6)
+    assert model.classes_.tolist() == [False, True]
+    assert model.score(X, Y) > 0.6
+
+
+def test_one_class_of_all(client):
+    model = fitted(client, on_cluster(X, np.full(2000, "a")))
+    assert model.classes_.tolist() == ["a"]
+    assert set(model.predict(X)) == {"a"}
+
+
+def test_weights_all_0_in_one_partition(client, data):
+    weight = np.ones(2000)
+    weight[:250] = 0
+    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=1, rounds_per_epoch=1, client=client)
+    model.set_params(shuffle=False)
+    quietly(model.fit, *data, da.from_array(weight, chunks=250))
+    local = quietly(MLPBinaryClassifier(**SETTINGS, shuffle=False).fit, X, Y, weight)
+    assert same(model, local)
+
+
+def changed(k, value, labels=Y):
+    values = np.array(labels, dtype=object if isinstance(value, str) else None)
+    values[k] = value
+    return values
+
+
+BAD = {
+    "chunked by columns": (lambda dX, dy: (dX.rechunk({1: 3}), dy), "chunked by columns"),
+    "y shorter": (lambda dX, dy: (dX, dy[:-1]), "X has 2000 rows, and y has 1999"),
+    "partitions of y": (
+        lambda dX, dy: (dX[dX[:, 0] > -9], dy.rechunk(500)), "X has 8 partitions, and y has 4",
+    ),
+    "NaN": (
+        lambda dX, dy: (da.where(da.arange(2000, chunks=250)[:, None] == 1800, np.nan, dX), dy),
+        "partition 7: Input X contains NaN",
+    ),
+    "third label": (
+        lambda dX, dy: (dX, da.from_array(np.where(np.arange(2000) == 1999, 2, Y), chunks=250)),
+        "partition 7: Only binary",
+    ),
+    "labels of another kind": (
+        lambda dX, dy: (
+            [dask.delayed((X[:9], Y[:9])), dask.delayed((X[:9], np.where(Y[:9], "a", "b")))],
+            None,
+        ),
+        "partition 1",
+    ),
+    "another dtype": (
+        lambda dX, dy: (
+            [dask.delayed((X[:9], Y[:9])), dask.delayed((X[:9].astype(float), Y[:9]))], None,
+        ),
+        "partition 1 has X of dtype float64, and partition 0 float32",
+    ),
+    "other columns": (
+        lambda dX, dy: ([dask.delayed((X[:9], Y[:9])), dask.delayed((X[:9, :4], Y[:9]))], None),
+        "partition 1 has columns 4, and partition 0 6",
+    ),
+    "strings": (lambda dX, dy: ([dask.delayed((np.full((9, 6), "a"), Y[:9]))], None), "partition 0"),
+    "no rows": (lambda dX, dy: (dX[dX[:, 0] > 99], dy[dX[:, 0] > 99]), "no rows to train on"),
+    "continuous y": (lambda dX, dy: (dX, dX[:, 0]), "partition 0: Unknown label type|continuous"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data(client, data, case):
+    change, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(*change(*data))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.full(2000, -1.0), "partition 0: Negative"),
+        (np.where(np.arange(2000) == 600, np.inf, 1.0), "partition 2: "),
+        (np.zeros(2000), "at least one non-zero"),
+        (np.ones(3), "X has 2000 rows, and sample_weight has 3"),
+    ],
+)
+def test_bad_weights(client, data, weight, message):
+    with pytest.raises(ValueError, match=message):
+        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(*data, weight)
+
+
+@pytest.mark.parametrize("bad", [X, X.tolist(), pd.DataFrame(X), None, [1, 2]])
+def test_data_of_this_process(client, bad):
+    with pytest.raises(TypeError, match="Dask array"):
+        DaskMLPBinaryClassifier(client=client).fit(bad, Y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_shards": 0}, "n_shards"),
+        ({"rounds_per_epoch": 0}, "rounds_per_epoch"),
+        ({"learning_rate_scale": "no"}, "learning_rate_scale"),
+        ({"scoring": "roc_auc", "early_stopping": True}, "scoring='roc_auc'"),
+        ({"class_weight": {3: 1.0}}, r"class_weight names \[3\]"),
+        ({"learning_rate_init": 1e30}, "diverged"),
+    ],
+)
+def test_bad_parameters(client, data, settings, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(client, data, **settings)
+
+
+def test_no_client(data, monkeypatch):
+    def none():
+        raise ValueError("no client")
+
+    monkeypatch.setattr("fastmlp.dask.cluster.the_default_client", none)
+    with pytest.raises(ValueError, match="client"):
+        DaskMLPBinaryClassifier(client=3).fit(*data)
+    with pytest.raises(ValueError, match="There is no Dask client"):
+        DaskMLPBinaryClassifier().fit(*data)
+
+
+# -- what it predicts ------------------------------------------------------------------------------
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_are_lazy_and_those_of_one_process(client, data, method):
+    model = fitted(client, data)
+    expected = getattr(model.to_local(), method)(X)
+    lazy = getattr(model, method)(data[0])
+    assert isinstance(lazy, da.Array)
+    assert lazy.chunks[0] == data[0].chunks[0]
+    assert lazy.dtype == expected.dtype
+    with dask.config.set(scheduler="threads"):
+        assert np.array_equal(lazy.compute(), expected)
+    assert np.array_equal(getattr(model, method)(X), expected)
+    assert np.array_equal(getattr(pickle.loads(pickle.dumps(model)), method)(X), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_of_a_frame_keep_its_index(client, method):
+    frame = pd.DataFrame(X, columns=list("abcdef"), index=np.arange(2000)[::-1] + 7)
+    lazy_frame = dd.from_pandas(frame, npartitions=5, sort=False)
+    model = fitted(
+        client, (lazy_frame, dd.from_pandas(pd.Series(Y, frame.index), npartitions=5, sort=False))
+    )
+    result = getattr(model, method)(lazy_frame).compute()
+    expected = getattr(model.to_local(), method)(frame)
+    assert np.array_equal(result.to_numpy(), expected)
+    assert result.index.equals(frame.index)
+    if expected.ndim == 2:
+        assert result.columns.tolist() == model.classes_.tolist()
+
+
+def test_score(client, data):
+    model = fitted(client, data)
+    assert model.score(*data) == model.to_local().score(X, Y)
+    weight = np.random.RandomState(0).rand(2000)
+    expected = model.to_local().score(X, Y, weight)
+    assert model.score(*data, da.from_array(weight, chunks=250)) == pytest.approx(expected)
+
+
+def test_before_fit(client, data):
+    with pytest.raises(NotFittedError):
+        DaskMLPBinaryClassifier().predict(data[0])
+    with pytest.raises(NotFittedError):
+        DaskMLPBinaryClassifier().to_local()
+
+
+# -- as an estimator -------------------------------------------------------------------------------
+def test_it_has_the_local_parameters_and_methods():
+    own = {"client", "n_shards", "rounds_per_epoch", "learning_rate_scale", "worker_timeout"}
+    local = MLPBinaryClassifier().get_params()
+    assert DaskMLPBinaryClassifier().get_params() == {
+        **local, "client": None, "n_shards": None, "rounds_per_epoch": 4,
+        "learning_rate_scale": "auto", "worker_timeout": 300.0,
+    }  # fmt: skip
+    for name in ("fit", "partial_fit", *METHODS, "score"):
+        mine, theirs = (
+            inspect.signature(getattr(cls, name)).parameters
+            for cls in (DaskMLPBinaryClassifier, MLPBinaryClassifier)
+        )
+        assert list(mine) == list(theirs)
+    assert own.isdisjoint(local)
+
+
+def test_clone_keeps_the_client_and_pickles_do_not(client, data):
+    model = fitted(client, data)
+    assert clone(model).client is client
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded.client is None
+    assert model.client is client
+    assert same(loaded, model)
+
+
+# -- homes -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("workers", "n_shards", "before", "expected"),
+    [
+        ("ab", 4, "", "abab"),
+        ("abc", 2, "", "ab"),
+        ("ab", 4, "acac", "abab"),
+        ("a", 3, "abc", "aaa"),
+        ("abcd", 4, "aabb", "acbd"),
+        ("ba", 3, "", "aba"),
+    ],
+)
+def test_homes(workers, n_shards, before, expected):
+    found = homes(list(workers), n_shards, list(before))
+    counts = [found.count(worker) for worker in workers]
+    assert max(counts) - min(counts) <= 1
+    assert sorted(found) == sorted(expected)
+    kept = [home for home, old in zip(found, before, strict=False) if home == old]
+    assert len(kept) == sum(a == b for a, b in zip(expected, before, strict=False))
