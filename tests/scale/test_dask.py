@@ -322,7 +322,9 @@ BAD = {
         lambda dX, dy: ([dask.delayed((X[:9], Y[:9])), dask.delayed((X[:9, :4], Y[:9]))], None),
         "partition 1 has columns 4, and partition 0 6",
     ),
-    "strings": (lambda dX, dy: ([dask.delayed((np.full((9, 6), "a"), Y[:9]))], None), "partition 0"),
+    "strings": (
+        lambda dX, dy: ([dask.delayed((np.full((9, 6), "a"), Y[:9]))], None), "partition 0",
+    ),
     "no rows": (lambda dX, dy: (dX[dX[:, 0] > 99], dy[dX[:, 0] > 99]), "no rows to train on"),
     "continuous y": (lambda dX, dy: (dX, dX[:, 0]), "partition 0: Unknown label type|continuous"),
 }  # fmt: skip
@@ -375,7 +377,8 @@ def test_no_client(data, monkeypatch):
     def none():
         raise ValueError("no client")
 
-    monkeypatch.setattr("fastmlp.dask.cluster.the_default_client", none)
+    for name in ("the_default_client", "client_of_task"):
+        monkeypatch.setattr(f"fastmlp.dask.cluster.{name}", none)
     with pytest.raises(ValueError, match="client"):
         DaskMLPBinaryClassifier(client=3).fit(*data)
     with pytest.raises(ValueError, match="There is no Dask client"):
