@@ -54,6 +54,13 @@ def numbers_after(label, output):
     return [float(x) for x in re.findall(rf"{label}\s+([0-9.e+-]+)", output, re.MULTILINE)]
 
 
+def test_dask_cluster():
+    pytest.importorskip("distributed")
+    output = run("dask_cluster.py", "--rows", 40_000)
+    assert "killing the worker" in output
+    assert "The same bits: True" in output
+
+
 def test_quickstart():
     output = run("quickstart.py", "--repeats", 1)
     rows = re.findall(
