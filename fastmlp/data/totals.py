@@ -50,16 +50,17 @@ class Labels:
 
     def _add(self, chunk: Chunk, row: int) -> None:
         label, place = chunk.y[row], chunk.place(row)
+        shown = _plain(label)
         if self._known is not None:
             raise ValueError(
-                f"{place}: the label {label!r} is not among the classes {self._known}."
+                f"{place}: the label {shown!r} is not among the classes {self._known}."
             )
         labels = [*self._found, label]
         try:
             self._check(labels, chunk.y.dtype)
         except (TypeError, ValueError) as error:
-            before = f" (beside {self._found})" if self._found else ""
-            raise type(error)(f"{place}, label {label!r}{before}: {error}") from error
+            before = f" (beside {[_plain(each) for each in self._found]})" if self._found else ""
+            raise type(error)(f"{place}, label {shown!r}{before}: {error}") from error
         self._found, self.seen = labels, np.append(self.seen, np.False_)
 
     def _check(self, labels: list[Any], dtype: np.dtype[Any]) -> Array:
@@ -85,6 +86,11 @@ class Labels:
         """Those of the classes that rows have."""
         classes, swapped = self.classes()
         return classes[self.seen[::-1] if swapped else self.seen]
+
+
+def _plain(label: Any) -> Any:
+    """Take a number or a string of NumPy as Python's own, which a message shows as such."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _equal(y: Array, label: Any) -> NDArray[np.bool_]:
