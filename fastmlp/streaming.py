@@ -75,7 +75,8 @@ def fit(
         predictions of these rows stay in memory, about 50 bytes a row beyond `memory`.
     memory : int, default=2**29
         Bytes that may be used beyond what the process has: for two windows, and for the chunks
-        that are read. Larger windows mix rows better.
+        that are read. Larger windows mix rows better. A Parquet file takes a page of each column
+        meanwhile, mostly 1 MiB: with hundreds of columns, that may be more than this.
     scratch : path, None or False, default=None
         A folder for the scratch file, which is as large as all rows in memory would be; None for
         the folder of temporary files. The file is removed whatever happens. False for no file:

@@ -28,6 +28,9 @@ _FEWEST_ROWS, _MOST_ROWS = 64, 65_536
 #: Bytes that are read ahead of each column. Without a bound, Arrow reads a row group whole.
 _LEAST_BUFFER, _MOST_BUFFER = 2**14, 2**19
 
+#: Bytes of a page, as most writers have it: a file does not say.
+_PAGE = 2**20 + 2**17
+
 
 def stream_of(given: Any) -> Any:
     """A reader of batches, of an object with a stream."""
@@ -239,6 +242,16 @@ def files_of(paths: Sequence[Any]) -> list[str]:
     return files
 
 
+def _largest_pages(metadata: Any, names: Sequence[str], pages: dict[str, int]) -> None:
+    """Note how large a page of each column may be: the reader holds one of each."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            name = column.path_in_schema
+            if name in names:
+                size = min(column.total_uncompressed_size, _PAGE)
+                pages[name] = max(pages.get(name, 0), size)
+
+
 class ParquetSource:
     """Rows of Parquet files; their row groups are the units.
 
@@ -257,6 +270,7 @@ class ParquetSource:
         self._units: list[tuple[str, int]] = []
         self._table: Table | None = None
         self.n_rows: int | None = 0
+        pages: dict[str, int] = {}
         for path in files:
             with self._opened(path) as file:
                 schema = file.schema_arrow
@@ -266,12 +280,14 @@ class ParquetSource:
                     self._table.check(schema, path)
                 self.n_rows += file.metadata.num_rows
                 self._units += [(path, group) for group in range(file.num_row_groups)]
+                _largest_pages(file.metadata, self._table.names, pages)
         assert self._table is not None
         self._rows = self._table.rows_of(batch_bytes)
         buffer = batch_bytes // len(self._table.names)
         self._buffer = min(max(buffer, _LEAST_BUFFER), _MOST_BUFFER)
         self.names: list[str] | None = self._table.features
         self.n_units = len(self._units)
+        self.reading = sum(pages.values()) + self._buffer * len(pages)
 
     def _opened(self, path: str) -> Any:
         try:
@@ -293,11 +309,15 @@ class ParquetSource:
         finally:
             if file is not None:
                 file.close()
+            pa.default_memory_pool().release_unused()
 
     def _of_group(self, file: Any, path: str, group: int) -> Iterator[Chunk]:
         where, first, table = f"{path}, row group {group}", 0, self._table
         assert table is not None
-        batches = file.iter_batches(self._rows, row_groups=[group], columns=table.names)
+        # In one thread: Arrow's threads keep memory that others have freed.
+        batches = file.iter_batches(
+            self._rows, row_groups=[group], columns=table.names, use_threads=False
+        )
         while True:
             try:
                 batch = next(batches, None)
@@ -324,6 +344,7 @@ class DatasetSource:
     """
 
     n_rows: int | None = None
+    reading = 0
 
     def __init__(self, dataset: Any, wanted: Wanted, batch_bytes: int) -> None:
         self._dataset = dataset

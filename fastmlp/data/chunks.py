@@ -77,12 +77,15 @@ class Source(Protocol):
         How many, where that is known without reading them.
     n_units : int
         In how many units they can be read in any order; 0 where they come in their own.
+    reading : int
+        Bytes that reading takes, beside those of a chunk, where that is known.
     names : list of str, or None
         Of the features; known once there has been a chunk.
     """
 
     n_rows: int | None
     n_units: int
+    reading: int
 
     @property
     def names(self) -> list[str] | None:
@@ -198,7 +201,7 @@ class Called:
     """
 
     n_rows: int | None = None
-    n_units = 0
+    n_units = reading = 0
 
     def __init__(self, function: Callable[[], Any], wanted: Wanted, batch_bytes: int) -> None:
         self._function, self._wanted, self._batch_bytes = function, wanted, batch_bytes

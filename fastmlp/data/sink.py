@@ -43,15 +43,19 @@ class Room:
         Rows of a minibatch.
     piece_bytes : int
         The most bytes of a piece of a file.
+    reading : int, default=0
+        Bytes that reading takes while there are two windows. The first pass has one, and what it
+        reads has room in place of the other.
     """
 
     n_bytes: int
     batch_rows: int
     piece_bytes: int
+    reading: int = 0
 
     def window_bytes(self) -> int:
-        """Bytes of one of two windows; an eighth is for what is read meanwhile."""
-        return self.n_bytes * 7 // 16
+        """Bytes of one of two windows; an eighth of all is for chunks."""
+        return max(0, self.n_bytes * 7 // 8 - self.reading) // 2
 
     def rows(self, X: Array) -> int:
         """Rows like these that a window has room for."""
@@ -67,10 +71,13 @@ class Room:
         """
         n = self.rows(X) // self.batch_rows * self.batch_rows
         if not n:
-            least = -(-self.batch_rows * (X[:1].nbytes + _BESIDE) * 16 // 7)
+            least = 2 * self.batch_rows * (X[:1].nbytes + _BESIDE) + self.reading
+            least = -(-least * 8 // 7) + 1
+            reading = f", {self.reading} of them for pages of files" if self.reading else ""
             raise ValueError(
                 f"memory={self.n_bytes} has no room for two minibatches of {self.batch_rows} rows "
-                f"of {X.shape[1]} features, which need {least}: raise it, or lower batch_size."
+                f"of {X.shape[1]} features, which need {least}{reading}: raise it, or lower "
+                "batch_size."
             )
         return n
 

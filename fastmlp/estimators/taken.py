@@ -57,7 +57,9 @@ class Streams:
 
     def room(self, settings: Settings) -> Room:
         """What the memory is for."""
-        return Room(self.memory, settings.minibatch_rows(sys.maxsize), PIECE_BYTES)
+        sources = [self.source] if self.validation is None else [self.source, self.validation]
+        reading = max(source.reading for source in sources) if self.folder is False else 0
+        return Room(self.memory, settings.minibatch_rows(sys.maxsize), PIECE_BYTES, reading)
 
 
 @dataclass

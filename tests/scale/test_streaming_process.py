@@ -189,6 +189,9 @@ def new():
     return MLPBinaryClassifier((8,), batch_size=500, max_iter=2, random_state=0)
 X = np.random.default_rng(0).standard_normal((2000, 50)).astype(np.float32)
 streaming.fit(new(), lambda: iter([(X, X[:, 0] > 0)]), target=None)  # compiles
+few = pyarrow.table({**{f"x{k}": X[:, k] for k in range(50)}, "y": X[:, 0] > 0})
+pyarrow.parquet.write_table(few, path + "-few")
+streaming.fit(new(), path + "-few", target="y")  # Arrow's threads
 before = peak()
 model = streaming.fit(new(), path, target="y", memory=memory, scratch=scratch)
 print(json.dumps([model.t_, peak() - before]))
@@ -201,7 +204,7 @@ def test_memory_is_kept_whatever_the_size_of_row_groups(tmp_path, scratch):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     rng = np.random.default_rng(0)
-    n, f, memory = 800_000, 50, 48 * 2**20  # of 160 MB
+    n, f, memory = 900_000, 50, 100 * 2**20  # of 176 MB
     values = rng.standard_normal(n + f, np.float32)
     columns = {f"x{k}": values[k : k + n] for k in range(f)}
     path = tmp_path / "rows.parquet"
@@ -211,7 +214,7 @@ def test_memory_is_kept_whatever_the_size_of_row_groups(tmp_path, scratch):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seen, used = json.loads(done.stdout)
     assert seen == 2 * n
-    assert used < 1.25 * memory, used / 2**20
+    assert used < 1.1 * memory, used / 2**20
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Sources of streaming.fit: Parquet files, datasets, streams and chunks, and what is wrong with them."""
+"""Sources of streaming.fit: Parquet files, datasets, streams, chunks, and what may be wrong."""
 
 import errno
 import os
@@ -18,6 +18,7 @@ ds = pytest.importorskip("pyarrow.dataset")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 N, F = 3000, 5
+X2 = np.ones((2, 2))
 SMALL = 100_000
 
 
@@ -116,15 +117,18 @@ def test_the_size_of_row_groups_does_not_matter(table, tmp_path):
 
 
 def test_row_groups_are_read_in_a_new_order_without_a_scratch_file(table, tmp_path):
-    write(tmp_path, table, files=2, rows=100)
-    arguments = {"target": "y", "memory": SMALL, "scratch": False}
+    table = pa.concat_tables([table] * 10)
+    write(tmp_path, table, files=2, rows=1000)
+    arguments = {"target": "y", "memory": 500_000, "scratch": False}
     model = streaming.fit(new(), tmp_path, **arguments)
-    assert model.t_ == 2 * len(table) * 1
+    assert model.t_ == 2 * len(table)
     assert_same(streaming.fit(new(), tmp_path, **arguments), model)
     other = streaming.fit(new(), lambda: table, **arguments)  # which comes in its own order
     assert not np.array_equal(other.coefs_[0], model.coefs_[0])
     dataset = streaming.fit(new(), ds.dataset(tmp_path), **arguments)
     assert dataset.t_ == model.t_
+    with pytest.raises(ValueError, match=r"which need \d+, \d+ of them for pages of files"):
+        streaming.fit(new(), tmp_path, **{**arguments, "memory": SMALL})
 
 
 def test_a_dataset_that_filters_or_is_partitioned(table, tmp_path):
@@ -347,22 +351,28 @@ def test_columns_that_are_not_there(table, tmp_path, arguments, error, message):
     ("chunks", "error", "message"),
     [
         ([], ValueError, "The source has no rows"),
-        ([np.ones((2, 2))], TypeError, r"chunk 0: a chunk must be \(X, y\)"),
-        ([(np.ones((2, 2)), [0])], ValueError, "chunk 0: Found input variables with inconsistent"),
+        ([X2], TypeError, r"chunk 0: a chunk must be \(X, y\)"),
+        ([(X2, [0])], ValueError, "chunk 0: Found input variables with inconsistent"),
         ([(np.ones(2), [0, 1])], ValueError, "chunk 0: Expected 2D array"),
-        ([(np.ones((2, 2)), [0, 1]), (np.ones((2, 3)), [0, 1])], ValueError, "chunk 1 has 3 features"),
-        ([(np.ones((2, 2), np.int8), [0, 1]), (np.ones((2, 2)), [0, 1])], ValueError,
-         "chunk 1 holds float64, and the first one int8"),
-        ([(np.ones((2, 2)), [0, 1]), (np.ones((2, 2)), [0, 1], [1, 1])], ValueError,
-         "sample_weight must come with all chunks or none; see chunk 1"),
-        ([(np.ones((2, 2)), [0, 1]), (np.ones((2, 2)), [0, 2])], ValueError, "chunk 1, row 1, label 2"),
-        ([(np.ones((2, 2)), [0, 1]), (np.ones((2, 2)), ["0", "1"])], TypeError, "chunk 1, row 0, label '0'"),
-        ([(np.ones((2, 2)), [0.0, np.nan])], ValueError, "chunk 0, row 1, label nan"),
-        ([(np.ones((2, 2)), [0, 1], [0, 0])], ValueError, "at least one non-zero"),
-        ([(np.ones((2, 2)), [0, 1], [1, -1])], ValueError, "chunk 0, row 1, sample_weight: a weight"),
+        ([(X2, [0, 1]), (np.ones((2, 3)), [0, 1])], ValueError, "chunk 1 has 3 features"),
+        (
+            [(X2.astype(np.int8), [0, 1]), (X2, [0, 1])],
+            ValueError,
+            "chunk 1 holds float64, and the first one int8",
+        ),
+        (
+            [(X2, [0, 1]), (X2, [0, 1], [1, 1])],
+            ValueError,
+            "sample_weight must come with all chunks or none; see chunk 1",
+        ),
+        ([(X2, [0, 1]), (X2, [0, 2])], ValueError, "chunk 1, row 1, label 2"),
+        ([(X2, [0, 1]), (X2, ["0", "1"])], TypeError, "chunk 1, row 0, label '0'"),
+        ([(X2, [0.0, np.nan])], ValueError, "chunk 0, row 1, label nan"),
+        ([(X2, [0, 1], [0, 0])], ValueError, "at least one non-zero"),
+        ([(X2, [0, 1], [1, -1])], ValueError, "chunk 0, row 1, sample_weight: a weight"),
         ([(np.full((2, 2), np.nan), [0, 1])], ValueError, "chunk 0, row 0, column 0: nan"),
     ],
-)  # fmt: skip
+)
 def test_chunks_that_are_not_as_they_should_be(chunks, error, message):
     with pytest.raises(error, match=message):
         streaming.fit(new(batch_size=1), lambda: iter(chunks), target=None)
@@ -372,7 +382,7 @@ def test_numbers_that_float32_cannot_hold():
     X = np.ones((300, 2))
     X[250, 1] = 1e300
     source = lambda: ((X[k : k + 100], np.arange(100) % 2) for k in (0, 100, 200))  # noqa: E731
-    with pytest.raises(ValueError, match="chunk 2, from row 0 on: .* too large for dtype"):
+    with pytest.raises(ValueError, match=r"chunk 2, from row 0 on: .* too large for dtype"):
         streaming.fit(new(dtype="float32"), source, target=None)
 
 
