@@ -187,9 +187,9 @@ warnings.simplefilter("ignore")
 path, memory, scratch = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 def new():
     return MLPBinaryClassifier((8,), batch_size=500, max_iter=2, random_state=0)
-X = np.random.default_rng(0).standard_normal((2000, 50)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((2000, 20)).astype(np.float32)
 streaming.fit(new(), lambda: iter([(X, X[:, 0] > 0)]), target=None)  # compiles
-few = pyarrow.table({**{f"x{k}": X[:, k] for k in range(50)}, "y": X[:, 0] > 0})
+few = pyarrow.table({**{f"x{k}": X[:, k] for k in range(20)}, "y": X[:, 0] > 0})
 pyarrow.parquet.write_table(few, path + "-few")
 streaming.fit(new(), path + "-few", target="y")  # Arrow's threads
 before = peak()
@@ -204,7 +204,7 @@ def test_memory_is_kept_whatever_the_size_of_row_groups(tmp_path, scratch):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     rng = np.random.default_rng(0)
-    n, f, memory = 900_000, 50, 100 * 2**20  # of 176 MB
+    n, f, memory = 1_300_000, 20, 64 * 2**20  # of 104 MB
     values = rng.standard_normal(n + f, np.float32)
     columns = {f"x{k}": values[k : k + n] for k in range(f)}
     path = tmp_path / "rows.parquet"
