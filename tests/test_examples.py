@@ -291,6 +291,16 @@ def test_sensitivity():
     assert moves == sorted(moves, reverse=True)
 
 
+def test_larger_than_memory():
+    pytest.importorskip("pyarrow")
+    output = run("larger_than_memory.py", "--rows", 60_000)
+    assert "7.1 MiB of numbers, of which 1.8 MiB may be in memory" in output
+    accuracies = [float(x) for x in re.findall(r"^Accuracy.*: ([0-9.]+)$", output, re.M)]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 0.95
+    assert abs(accuracies[0] - accuracies[1]) < 0.01
+
+
 def test_own_activation():
     output = run("own_activation.py", "--starts", 2)
     scores = dict(re.findall(r"^(\S.*?) +(\d\.\d+) +\d\.\d+ +\d+$", output, re.M))

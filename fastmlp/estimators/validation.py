@@ -77,9 +77,7 @@ def validation_of(
     everything = np.arange(data.rows.n_samples, dtype=np.int64)
     if not settings.early_stopping:
         return everything, None
-    metric = accuracy if len(data.classes) == 2 else always_right
-    if settings.scoring == "loss":
-        metric = negative_loss
+    metric = plain_metric(settings, len(data.classes))
     if problem.given.X_val is None:
         fraction = settings.validation_fraction
         order, validation = hold_out(
@@ -92,6 +90,13 @@ def validation_of(
         scored = _by_scorer(problem, settings.scoring, validation, labels)
         validation = replace(validation, metric=scored)
     return order, validation
+
+
+def plain_metric(settings: Settings, n_classes: int) -> Metric:
+    """What is taken on validation rows where no scorer is named."""
+    if settings.scoring == "loss":
+        return negative_loss
+    return accuracy if n_classes == 2 else always_right
 
 
 def _given_rows(problem: Problem, metric: Metric) -> tuple[Validation, Array]:

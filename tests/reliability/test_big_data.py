@@ -111,36 +111,3 @@ def test_read_only_and_mapped_input_compiles_nothing_anew(tmp_path, monkeypatch)
     np.testing.assert_array_equal(model.fit(mapped, y, weight).predict_proba(mapped), expected)
     found = model.fit(sparse, y, weight).predict_proba(sparse)
     np.testing.assert_array_equal(found, of_sparse)
-
-
-@pytest.mark.long
-def test_chunks_of_a_parquet_file_take_no_longer_than_fit(tmp_path):
-    parquet_chunks = example()
-    path = tmp_path / "table.parquet"
-    parquet_chunks.write_sample(path, 1_000_000, 30)
-    whole = chunks = np.inf
-    for _ in range(3):
-        seconds = parquet_chunks.compare(path)
-        whole, chunks = min(whole, seconds[0]), min(chunks, seconds[1])
-    assert chunks < 1.1 * whole
-
-
-def test_the_example_learns_from_chunks(tmp_path, capsys):
-    parquet_chunks = example()
-    path = tmp_path / "table.parquet"
-    parquet_chunks.write_sample(path, 30_000, 10)
-    model = parquet_chunks.train(path, "target", epochs=3)
-    assert model.t_ == 90_000
-    assert parquet_chunks.accuracy(model, path, "target") > 0.8
-
-
-def example():
-    pytest.importorskip("pyarrow")
-    import importlib.util
-    from pathlib import Path
-
-    path = Path(__file__).parents[2] / "examples" / "parquet_chunks.py"
-    spec = importlib.util.spec_from_file_location("parquet_chunks", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
