@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 import dask
@@ -14,6 +17,21 @@ from distributed import get_client as client_of_task
 
 #: How often a wait looks at the cluster.
 _WAIT_SECONDS = 1.0
+
+
+#: Settings of Dask are those of the process: threads take turns, so that the last restores them.
+_settings_lock = threading.Lock()
+
+
+@contextmanager
+def _large_graphs() -> Iterator[None]:
+    """Have Dask take large tasks without a warning.
+
+    Rows of a partition may be part of one, where y is an array of this process.
+    """
+    key = "distributed.admin.large-graph-warning-threshold"
+    with _settings_lock, dask.config.set({key: "1 TiB"}):
+        yield
 
 
 def client_for(client: Client | None) -> Client:
@@ -101,20 +119,15 @@ class Cluster:
 
     def plan(self) -> None:
         """Give shards a home, where theirs is gone; waits for a worker if there is none."""
-        self.homes = homes(list(self._some_workers()), self._n_shards, self.homes)
-
-    def _some_workers(self) -> dict[str, Any]:
-        latest = time.monotonic() + self.timeout
+        latest = None
         while not (workers := self.workers()):
-            if time.monotonic() > latest:
-                raise TimeoutError(f"The cluster has had no worker for {self.timeout:g} s.")
+            latest = self._latest(latest)
             time.sleep(min(0.1, self.timeout))
-        return workers
+        self.homes = homes(list(workers), self._n_shards, self.homes)
 
     def compute(self, tasks: Sequence[Any], number: int) -> list[Future]:
         """Have delayed tasks done at the home of a shard."""
-        # The whole rows of a partition may be part of a task, where y is an array of this process.
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+        with _large_graphs():
             futures = self.client.compute(
                 list(tasks), workers=[self.homes[number]], allow_other_workers=True
             )
@@ -123,7 +136,7 @@ class Cluster:
 
     def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future:
         """Have a function called at the home of a shard."""
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+        with _large_graphs():
             future = self.client.submit(
                 function, *arguments, workers=[self.homes[number % len(self.homes)]],
                 allow_other_workers=True, pure=False,
@@ -147,9 +160,11 @@ class Cluster:
         TimeoutError
             If there has been no worker for too long.
         """
+        # A wait that is cut short would end transfers that it shares with those of other threads.
+        gathered, latest = self._gather(future), None
         while True:
             try:
-                return future.result(timeout=_WAIT_SECONDS)
+                return gathered.result(timeout=_WAIT_SECONDS)
             except KilledWorker as error:
                 raise RuntimeError(
                     f"Workers have ended again and again while they trained ({error}). If it is "
@@ -157,13 +172,38 @@ class Cluster:
                     "fastmlp.streaming.fit."
                 ) from error
             except CancelledError as error:
+                if gathered.cancelled() and not future.cancelled():
+                    gathered = self._gather(future)  # another thread has cut its wait short
+                    continue
                 raise RuntimeError(
                     "Dask has dropped a task of this training: the scheduler is gone, or data "
                     "that were sent to a worker were lost with it, which nobody can compute again."
                 ) from error
-            except TimeoutError:
-                if future.done() and future.status == "error":
+            except TimeoutError as error:
+                of_task = gathered.done() and not gathered.cancelled()
+                if of_task and gathered.exception() is error:
                     raise
                 if self.client.status != "running":
                     raise RuntimeError("The connection to the Dask scheduler is lost.") from None
-                self._some_workers()
+                latest = self._latest(latest)
+
+    def _gather(self, future: Future) -> Any:
+        return asyncio.run_coroutine_threadsafe(
+            self.client.gather(future, asynchronous=True), self.client.loop.asyncio_loop
+        )
+
+    def _latest(self, latest: float | None) -> float | None:
+        """Until when to wait for a worker, if there is none that takes tasks.
+
+        latest : what it was when the last look was taken
+        """
+        workers = self.workers().values()
+        if any(worker.get("status", "running") == "running" for worker in workers):
+            return None
+        now = time.monotonic()
+        if latest is None:
+            return now + self.timeout
+        if now > latest:
+            what = "only workers that are paused, for lack of memory" if workers else "no worker"
+            raise TimeoutError(f"The cluster has had {what} for {self.timeout:g} s.")
+        return latest

@@ -21,7 +21,7 @@ import dask
 import dask.array as da
 import dask.dataframe as dd
 import pandas as pd
-from clusters import cluster, on_cluster, quietly, table
+from in_process import cluster, on_cluster, quietly, table
 
 from fastmlp.dask import DaskMLPBinaryClassifier
 from fastmlp.dask.cluster import homes

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 pytest.importorskip("distributed")
 
-from clusters import cluster, quietly, table
+from in_process import cluster, quietly, table
 
 from fastmlp import MLPBinaryClassifier
 
