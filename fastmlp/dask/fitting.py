@@ -41,12 +41,10 @@ from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
 
-#: A shard that makes fewer updates an epoch than this falls behind one process: the models of
-#: shards then differ too little from where they began to make up for their number.
-LEAST_MINIBATCHES = 100
-
-#: Most shards whose number the learning rate is multiplied by.
-_LARGEST_SCALE = 16
+#: A shard that makes fewer updates an epoch than this falls behind one process. Held-out log losses
+#: over those of one process at equal epochs, on adult, bank, covtype and a made-up table: 0.98 to
+#: 1.01 with 17 to 43 minibatches, up to 1.03 with 9 to 11.
+LEAST_MINIBATCHES = 20
 
 #: Share of a worker's memory that its shards may have: Dask writes to disk from 0.6 on.
 _SHARE_OF_MEMORY = 0.5
@@ -149,7 +147,7 @@ def _new_rounds(
 ) -> Rounds:  # fmt: skip
     """Make a training in rounds, of what `Training` takes."""
     if scale == "auto":
-        scale = min(len(fleet.shards), _LARGEST_SCALE)
+        scale = sum(n > 0 for n in fleet.sizes)
     return Rounds(
         session, order, rng, *more, **others, fleet=fleet, task=task(int(rng.randint(2**31))),
         rate_scale=float(scale),

@@ -28,6 +28,7 @@ from fastmlp.dask.cluster import homes
 
 X, Y = table()
 SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
+ROUNDS = {"rounds_per_epoch": 4}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def data():
 
 
 def fitted(client, data, **settings):
-    model = DaskMLPBinaryClassifier(**{**SETTINGS, "n_shards": 2, **settings}, client=client)
+    model = DaskMLPBinaryClassifier(
+        **{**SETTINGS, **ROUNDS, "n_shards": 2, **settings}, client=client
+    )
     return quietly(model.fit, *data)
 
 
@@ -134,7 +137,7 @@ def test_partitions_that_are_computed_already(client, data):
 
 def test_class_weights_are_weights_of_rows(client, data):
     weight = da.where(data[1], 3.0, 1.0)
-    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client)
+    model = DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client)
     quietly(model.fit, *data, weight)
     assert same(model, fitted(client, data, class_weight={True: 3.0}))
     assert not same(model, fitted(client, data))
@@ -153,7 +156,7 @@ def test_early_stopping(client, data):
 
 def test_validation_rows_that_are_given(client, data):
     X_val, y_val = table(300, seed=5)
-    settings = {**SETTINGS, "n_shards": 2, "early_stopping": True, "client": client}
+    settings = {**SETTINGS, **ROUNDS, "n_shards": 2, "early_stopping": True, "client": client}
     model = DaskMLPBinaryClassifier(**settings)
     quietly(model.fit, *data, X_val=da.from_array(X_val, chunks=(70, 6)), y_val=y_val)
     assert model.t_ == 3 * len(X)
@@ -193,9 +196,10 @@ def test_partial_fit_goes_on(client, data):
 
 
 def test_warnings(client, data):
-    model = DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client)
+    settings = {**SETTINGS, "batch_size": 200}
+    model = DaskMLPBinaryClassifier(**settings, n_shards=2, client=client)
     with (
-        pytest.warns(UserWarning, match=r"50 minibatches of 20 rows.*n_shards=1"),
+        pytest.warns(UserWarning, match=r"5 minibatches of 200 rows.*n_shards=1"),
         pytest.warns(ConvergenceWarning),
     ):
         model.fit(*data)
@@ -334,7 +338,7 @@ BAD = {
 def test_bad_data(client, data, case):
     change, message = BAD[case]
     with pytest.raises(ValueError, match=message):
-        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(*change(*data))
+        DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client).fit(*change(*data))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +352,7 @@ def test_bad_data(client, data, case):
 )
 def test_bad_weights(client, data, weight, message):
     with pytest.raises(ValueError, match=message):
-        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(*data, weight)
+        DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client).fit(*data, weight)
 
 
 @pytest.mark.parametrize("bad", [X, X.tolist(), pd.DataFrame(X), None, [1, 2]])
@@ -438,7 +442,7 @@ def test_it_has_the_local_parameters_and_methods():
     own = {"client", "n_shards", "rounds_per_epoch", "learning_rate_scale", "worker_timeout"}
     local = MLPBinaryClassifier().get_params()
     assert DaskMLPBinaryClassifier().get_params() == {
-        **local, "client": None, "n_shards": None, "rounds_per_epoch": 4,
+        **local, "client": None, "n_shards": None, "rounds_per_epoch": 16,
         "learning_rate_scale": "auto", "worker_timeout": 300.0,
     }  # fmt: skip
     for name in ("fit", "partial_fit", *METHODS, "score"):
