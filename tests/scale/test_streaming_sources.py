@@ -408,17 +408,18 @@ def test_sources_that_are_none(table, tmp_path):
         streaming.fit(new(), lambda: once, target=None, memory=SMALL, scratch=False)
 
 
-def test_a_source_that_changes_between_passes(table):
-    X, y = matrix(table), table["y"].to_numpy()
+@pytest.mark.parametrize(("more", "found"), [(-500, "2500"), (500, "more")])
+def test_a_source_that_changes_between_passes(table, more, found):
+    X, y = (np.concatenate([each] * 2) for each in (matrix(table), table["y"].to_numpy()))
     passes = []
 
-    def shrinking():
+    def changing():
         passes.append(0)
-        for k in range(0, N - 500 * (len(passes) > 2), 500):
+        for k in range(0, N + more * (len(passes) > 2), 500):
             yield X[k : k + 500], y[k : k + 500]
 
-    with pytest.raises(ValueError, match="gives 2500 rows now, and gave 3000 in the first pass"):
-        streaming.fit(new(), shrinking, target=None, memory=SMALL, scratch=False)
+    with pytest.raises(ValueError, match=f"gives {found} rows now, and gave 3000 in the first"):
+        streaming.fit(new(), changing, target=None, memory=SMALL, scratch=False)
     assert len(passes) == 3
 
 
