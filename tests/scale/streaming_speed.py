@@ -29,7 +29,7 @@ def group(number):
 def write(path, n_groups):
     """Write the file, a row group at a time."""
     schema = pa.schema([*((f"x{k}", pa.float32()) for k in range(F)), ("y", pa.bool_())])
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
         for number in range(n_groups):
             X, y = group(number)
             columns = [*np.ascontiguousarray(X.T), y]

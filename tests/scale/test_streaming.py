@@ -407,6 +407,17 @@ def test_the_least_memory_that_is_named_is_enough(data):
         stream(new(), X, y, memory=least - 60)
 
 
+def test_rows_that_cannot_be_held_out(data):
+    X, y, _ = data
+    model = new(early_stopping=True, validation_fraction=1e-4)
+    with pytest.raises(ValueError, match=r"of 4000 rows leaves [01] to validate on and \d+ to train on"):
+        stream(model, X, y)
+    weight = np.zeros(N)
+    weight[7] = 1.0
+    with pytest.raises(ValueError, match="sample_weight is 0 for all rows that were drawn to"):
+        stream(new(early_stopping=True), X, y, weight)
+
+
 def test_other_models_are_refused(data):
     with pytest.raises(TypeError, match="must be an MLPBinaryClassifier"):
         stream(TabularMLPBinaryClassifier(), *data[:2])
