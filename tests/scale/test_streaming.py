@@ -410,7 +410,7 @@ def test_the_least_memory_that_is_named_is_enough(data):
 def test_rows_that_cannot_be_held_out(data):
     X, y, _ = data
     model = new(early_stopping=True, validation_fraction=1e-4)
-    with pytest.raises(ValueError, match=r"of 4000 rows leaves [01] to validate on and \d+ to train on"):
+    with pytest.raises(ValueError, match=r"of 4000 rows leaves [01] to validate on"):
         stream(model, X, y)
     weight = np.zeros(N)
     weight[7] = 1.0
