@@ -20,10 +20,10 @@ ROWS_OF_GROUP = 250_000
 
 
 def group(number):
-    """Rows of a row group."""
+    """Rows of a row group. With noise: errors that come near 0 are subnormal, and slow."""
     rng = np.random.default_rng(number)
     X = rng.standard_normal((ROWS_OF_GROUP, F), np.float32)
-    return X, X[:, 0] + X[:, 1] * X[:, 2] > 0
+    return X, X[:, 0] + X[:, 1] * X[:, 2] + rng.standard_normal(ROWS_OF_GROUP) > 0
 
 
 def write(path, n_groups):
@@ -86,7 +86,7 @@ def main():
     started = time.perf_counter()
     model = streaming.fit(new(streamed), path, target="y", memory=2**29)
     n_rows = n_groups * ROWS_OF_GROUP
-    first = streamed.ends[0] - started - streamed.seconds
+    first = streamed.ends[0] - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
     result = {
         "rows": n_rows,
@@ -94,7 +94,7 @@ def main():
         "streamed": n_rows / streamed.seconds,
         "in_memory_by_cpu": ROWS_OF_GROUP / in_memory.cpu_seconds,
         "streamed_by_cpu": n_rows / streamed.cpu_seconds,
-        "first_pass_seconds": first,
+        "seconds_to_first_epoch_end": first,
         "peak_gib": peak,
         "loss": model.loss_,
     }
