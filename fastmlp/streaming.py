@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, TypeVar
 
 from sklearn import get_config
+from sklearn.pipeline import Pipeline
 
 from fastmlp.data.chunks import Source, Wanted, source_of
 from fastmlp.data.sink import chunk_bytes
-from fastmlp.estimators import streamed
+from fastmlp.estimators import streamed, transformed
 from fastmlp.estimators.classifier import MLPBinaryClassifier
+from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.tabular import TabularMLPBinaryClassifier
 from fastmlp.estimators.taken import Streams
 
@@ -54,8 +57,10 @@ def fit(
 
     Parameters
     ----------
-    model : MLPBinaryClassifier
+    model : MLPBinaryClassifier or Pipeline
         Whose parameters to train by. With ``warm_start=True``, training goes on from its weights.
+        A pipeline ends in one, after steps that have `partial_fit`, as StandardScaler and
+        IncrementalPCA: each of them takes a pass over the rows more.
     source : path, list of paths, pyarrow.dataset.Dataset or callable
         The rows: a Parquet file, a folder of such files or a pattern for their names; a dataset; or
         a function that returns, each time anew, an object with ``__arrow_c_stream__`` or an
@@ -86,7 +91,7 @@ def fit(
 
     Returns
     -------
-    model : MLPBinaryClassifier
+    model : MLPBinaryClassifier or Pipeline
         The same, trained. `feature_names_in_` are the columns of tables. Attributes are those that
         `fit` leaves.
 
@@ -135,10 +140,14 @@ def fit(
     >>> model.score(X, y) > 0.95
     True
     """
-    if not isinstance(model, MLPBinaryClassifier) or isinstance(model, TabularMLPBinaryClassifier):
-        raise TypeError(f"model must be an MLPBinaryClassifier, got {type(model)}.")
+    network = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    is_raw = isinstance(network, TabularMLPBinaryClassifier)
+    if is_raw or not isinstance(network, MLPBinaryClassifier):
+        raise TypeError(
+            f"model must be an MLPBinaryClassifier or a Pipeline that ends in one, got {network!r}."
+        )
     if not get_config()["skip_parameter_validation"]:
-        model._validate_params()
+        network._validate_params()
     if not isinstance(memory, Integral) or isinstance(memory, bool) or memory <= 0:
         raise ValueError(f"memory must be a positive number of bytes, got {memory!r}.")
     if scratch is True or not (scratch is None or scratch is False or os.path.isdir(scratch)):
@@ -150,5 +159,14 @@ def fit(
     batch_bytes = chunk_bytes(int(memory))
     rows: Source = source_of(source, wanted, batch_bytes)
     held_out = None if validation is None else source_of(validation, wanted, batch_bytes)
-    streamed.fit(model, Streams(rows, held_out, int(memory), folder))
+    streams = Streams(rows, held_out, int(memory), folder)
+    if not isinstance(model, Pipeline):
+        streamed.fit(network, streams)
+        return model
+    streamed.check_settings(Settings.of(network), streams)
+    transformed.check_steps(model)
+    changed, changed_held_out, fitted = transformed.fit_steps(model, rows, held_out)
+    streamed.fit(network, replace(streams, source=changed, validation=changed_held_out))
+    transformed.take_names(fitted, rows.names)
+    model.steps[:-1] = fitted
     return model

@@ -16,6 +16,7 @@ from fastmlp.data.chunks import Chunk, Order, Wanted, check_finite, check_weight
 
 try:
     import pyarrow as pa
+    import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 except ImportError as error:
     raise ImportError("This source needs pyarrow: pip install 'fastmlp[parquet]'.") from error
@@ -364,7 +365,12 @@ class DatasetSource:
             "batch_size": self._rows,
             "batch_readahead": 1,
             "fragment_readahead": 1,
+            "use_threads": False,
         }
+        if isinstance(getattr(self._dataset, "format", None), ds.ParquetFileFormat):
+            how["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
+                use_buffered_stream=True, buffer_size=_MOST_BUFFER, pre_buffer=False
+            )
         if not self._fragments:
             yield from self._of(self._dataset, "the dataset", how)
             return

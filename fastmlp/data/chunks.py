@@ -147,7 +147,7 @@ class Pairs:
         X, y = given[:2]
         weight = given[2] if len(given) == 3 else None
         try:
-            names = _names(X)
+            names = names_of(X)
             X = check_array(
                 X, dtype=DTYPES_OF_X, order="C", ensure_all_finite=False, ensure_min_samples=0
             )
@@ -178,7 +178,7 @@ class Pairs:
             raise ValueError(f"sample_weight must come with all chunks or none; see {where}.")
 
 
-def _names(X: Any) -> list[str] | None:
+def names_of(X: Any) -> list[str] | None:
     """Names of columns, where all are strings."""
     columns = getattr(X, "columns", None)
     if columns is None or callable(columns):

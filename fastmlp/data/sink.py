@@ -198,16 +198,20 @@ class Sink:
             return
         seed, share = self.held_out
         out = is_held_out(seed, first, rows.n_rows, share)
-        for file, chosen in zip(self.files, (~out, out), strict=True):
-            weight = None if rows.weight is None else rows.weight[chosen]
-            part = Part(rows.X[chosen], rows.targets[chosen], weight)
+        held = _chosen(rows, out)
+        self.held_totals.add(held.targets, held.weight)
+        for file, part in zip(self.files, (_chosen(rows, ~out), held), strict=True):
             file.append(part)
-        self.held_totals.add(part.targets, part.weight)
 
     def window(self) -> Part:
         """Memory for a window."""
         assert self.kept is not None
         return self.kept.room.rows(0, self.storing.room.window_rows(self.kept.room.X))
+
+
+def _chosen(rows: Part, which: NDArray[np.bool_]) -> Part:
+    weight = None if rows.weight is None else rows.weight[which]
+    return Part(rows.X[which], rows.targets[which], weight)
 
 
 def take_in(

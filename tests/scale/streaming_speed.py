@@ -20,16 +20,16 @@ ROWS_OF_GROUP = 250_000
 
 
 def group(number):
-    """Rows of a row group."""
+    """Rows of a row group. With noise: errors that come near 0 are subnormal, and slow."""
     rng = np.random.default_rng(number)
     X = rng.standard_normal((ROWS_OF_GROUP, F), np.float32)
-    return X, X[:, 0] + X[:, 1] * X[:, 2] > 0
+    return X, X[:, 0] + X[:, 1] * X[:, 2] + rng.standard_normal(ROWS_OF_GROUP) > 0
 
 
 def write(path, n_groups):
     """Write the file, a row group at a time."""
     schema = pa.schema([*((f"x{k}", pa.float32()) for k in range(F)), ("y", pa.bool_())])
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
         for number in range(n_groups):
             X, y = group(number)
             columns = [*np.ascontiguousarray(X.T), y]
@@ -40,7 +40,7 @@ class Clock:
     """Notes when epochs end."""
 
     def __init__(self):
-        self.ends = []
+        self.ends, self.cpu = [], []
 
     def setup(self, estimator, context):
         """Nothing."""
@@ -55,11 +55,17 @@ class Clock:
         """Note it."""
         if context.task_name == "epoch":
             self.ends.append(time.perf_counter())
+            self.cpu.append(time.process_time())
 
     @property
     def seconds(self):
         """Of the epochs from the second one on: the best."""
         return float(np.diff(self.ends).min())
+
+    @property
+    def cpu_seconds(self):
+        """The same in seconds of cores, which other programs disturb less."""
+        return float(np.diff(self.cpu).min())
 
 
 def new(clock):
@@ -80,13 +86,15 @@ def main():
     started = time.perf_counter()
     model = streaming.fit(new(streamed), path, target="y", memory=2**29)
     n_rows = n_groups * ROWS_OF_GROUP
-    first = streamed.ends[0] - started - streamed.seconds
+    first = streamed.ends[0] - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
     result = {
         "rows": n_rows,
         "in_memory": ROWS_OF_GROUP / in_memory.seconds,
         "streamed": n_rows / streamed.seconds,
-        "first_pass_seconds": first,
+        "in_memory_by_cpu": ROWS_OF_GROUP / in_memory.cpu_seconds,
+        "streamed_by_cpu": n_rows / streamed.cpu_seconds,
+        "seconds_to_first_epoch_end": first,
         "peak_gib": peak,
         "loss": model.loss_,
     }

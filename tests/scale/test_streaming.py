@@ -255,14 +255,33 @@ def test_early_stopping_in_windows_scores_as_the_model_does(data, scoring):
     assert len(model.validation_loss_curve_) == 4
 
 
-def test_validation_without_a_scratch_file(data):
-    X, y, _ = data
-    arguments = {"validation": in_chunks(X[3000:], y[3000:]), "memory": 100_000}
+@pytest.mark.parametrize("n_rows", [300, 3000, 3900])
+@pytest.mark.parametrize("memory", [100_000, 120_000])
+def test_wherever_rows_and_those_to_validate_on_lie(data, n_rows, memory):
+    """One of both may have room in memory, and the other not."""
+    X, y, weight = data
+    first, last = slice(0, n_rows), slice(n_rows, N)
+    parameters = {"early_stopping": True, "shuffle": False, "class_weight": "balanced"}
+    arguments = {
+        "validation": in_chunks(X[last], y[last], weight[last]),
+        "memory": memory,
+    }
     a, b = (
-        stream(new(early_stopping=True, shuffle=False), X[:3000], y[:3000], scratch=s, **arguments)
+        stream(new(**parameters), X[first], y[first], weight[first], scratch=s, **arguments)
         for s in (None, False)
     )
     assert_same(a, b)
+    c = new(**parameters).fit(
+        X[first],
+        y[first],
+        weight[first],
+        X_val=X[last],
+        y_val=y[last],
+        sample_weight_val=weight[last],
+    )
+    np.testing.assert_allclose(a.coefs_[0], c.coefs_[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(a.validation_scores_, c.validation_scores_)
+    np.testing.assert_allclose(a.validation_loss_curve_, c.validation_loss_curve_)
 
 
 def test_stopping_ends_training_early(data):
@@ -386,6 +405,17 @@ def test_the_least_memory_that_is_named_is_enough(data):
     assert model.t_ == N
     with pytest.raises(ValueError, match="two minibatches"):
         stream(new(), X, y, memory=least - 60)
+
+
+def test_rows_that_cannot_be_held_out(data):
+    X, y, _ = data
+    model = new(early_stopping=True, validation_fraction=1e-4)
+    with pytest.raises(ValueError, match=r"of 4000 rows leaves [01] to validate on"):
+        stream(model, X, y)
+    weight = np.zeros(N)
+    weight[7] = 1.0
+    with pytest.raises(ValueError, match="sample_weight is 0 for all rows that were drawn to"):
+        stream(new(early_stopping=True), X, y, weight)
 
 
 def test_other_models_are_refused(data):

@@ -153,6 +153,30 @@ def test_a_dataset_that_filters_or_is_partitioned(table, tmp_path):
         streaming.fit(new(), tmp_path / "hive", target="y")
 
 
+def test_validation_rows_that_would_have_room_in_memory(table, tmp_path):
+    write(tmp_path, table.slice(0, 200))
+    path = tmp_path / "part-00.parquet"
+    arguments = {"target": "y", "sample_weight": "w", "memory": SMALL}
+    a, b = (
+        streaming.fit(new(early_stopping=True), lambda: table, validation=each, **arguments)
+        for each in (path, lambda: table.slice(0, 200))
+    )
+    assert_same(a, b)
+    assert a.validation_scores_ == b.validation_scores_
+    frame = table.slice(0, 200)
+    y, weight = frame["y"].to_numpy(), frame["w"].to_numpy()
+    named = frame.select(a.feature_names_in_.tolist()).to_pandas()
+    assert a.best_validation_score_ == pytest.approx(a.score(named, y, weight))
+
+
+def test_warm_start_wants_the_same_columns(table):
+    model = streaming.fit(new(warm_start=True), lambda: table, target="y", columns=["x0", "x1"])
+    with pytest.raises(ValueError, match="are not those of before, in their order: "):
+        streaming.fit(model, lambda: table, target="y", columns=["x1", "x0"])
+    streaming.fit(model, lambda: table, target="y", columns=["x0", "x1"])
+    assert model.t_ == 4 * N
+
+
 def test_columns_and_their_order(table, tmp_path):
     path = write(tmp_path, table) / "part-00.parquet"
     model = streaming.fit(new(), path, target="y", columns=("x3", "x1"))
@@ -371,6 +395,7 @@ def test_columns_that_are_not_there(table, tmp_path, arguments, error, message):
         ([(X2, [0, 1], [0, 0])], ValueError, "at least one non-zero"),
         ([(X2, [0, 1], [1, -1])], ValueError, "chunk 0, row 1, sample_weight: a weight"),
         ([(np.full((2, 2), np.nan), [0, 1])], ValueError, "chunk 0, row 0, column 0: nan"),
+        ([(X2, [0, 1], ["a", "b"])], ValueError, "chunk 0, sample_weight: weights must be numbers"),
     ],
 )
 def test_chunks_that_are_not_as_they_should_be(chunks, error, message):
@@ -408,17 +433,18 @@ def test_sources_that_are_none(table, tmp_path):
         streaming.fit(new(), lambda: once, target=None, memory=SMALL, scratch=False)
 
 
-def test_a_source_that_changes_between_passes(table):
-    X, y = matrix(table), table["y"].to_numpy()
+@pytest.mark.parametrize(("more", "found"), [(-500, "2500"), (500, "more")])
+def test_a_source_that_changes_between_passes(table, more, found):
+    X, y = (np.concatenate([each] * 2) for each in (matrix(table), table["y"].to_numpy()))
     passes = []
 
-    def shrinking():
+    def changing():
         passes.append(0)
-        for k in range(0, N - 500 * (len(passes) > 2), 500):
+        for k in range(0, N + more * (len(passes) > 2), 500):
             yield X[k : k + 500], y[k : k + 500]
 
-    with pytest.raises(ValueError, match="gives 2500 rows now, and gave 3000 in the first pass"):
-        streaming.fit(new(), shrinking, target=None, memory=SMALL, scratch=False)
+    with pytest.raises(ValueError, match=f"gives {found} rows now, and gave 3000 in the first"):
+        streaming.fit(new(), changing, target=None, memory=SMALL, scratch=False)
     assert len(passes) == 3
 
 
