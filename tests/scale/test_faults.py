@@ -158,13 +158,13 @@ def test_a_worker_is_killed_between_epochs(client, undisturbed, monkeypatch):
         assert fitted(client) == undisturbed[0]
 
 
-@pytest.mark.long
-def test_all_workers_are_killed_between_epochs(client, undisturbed, monkeypatch):
+@pytest.mark.parametrize("moment", [pytest.param(after_epoch, marks=pytest.mark.long), in_epoch])
+def test_all_workers_are_killed(client, undisturbed, monkeypatch, moment):
     def kill():
         for pid in pids(client):
             os.kill(pid, signal.SIGKILL)
 
-    with after_epoch(monkeypatch, 2, kill):
+    with moment(monkeypatch, 2, kill):
         assert fitted(client, 60) == undisturbed[0]
 
 
@@ -318,7 +318,7 @@ def be_interrupted():
         pid, moments = os.getpid(), []
 
         def interrupt():
-            time.sleep(2)
+            time.sleep(1)
             moments.append(time.monotonic())
             os.kill(pid, signal.SIGINT)
 
