@@ -102,6 +102,7 @@ class Cluster:
     def __init__(self, client: Client, n_shards: int, timeout: float) -> None:
         self.client, self.timeout = client, timeout
         self.homes: list[str] = []
+        self._were_homes: set[str] = set()  # of tasks of all epochs
         self._n_shards = n_shards
         self._futures: set[Future] = set()
 
@@ -124,6 +125,7 @@ class Cluster:
             latest = self._latest(latest)
             time.sleep(min(0.1, self.timeout))
         self.homes = homes(list(workers), self._n_shards, self.homes)
+        self._were_homes.update(self.homes)
 
     def compute(self, tasks: Sequence[Any], number: int) -> list[Future]:
         """Have delayed tasks done at the home of a shard."""
@@ -192,13 +194,32 @@ class Cluster:
             self.client.gather(future, asynchronous=True), self.client.loop.asyncio_loop
         )
 
+    def _wake(self) -> None:
+        """Have tasks done that the scheduler has put aside because there was no worker.
+
+        When one comes, it takes up again only those whose home that is, and not those that may be
+        done elsewhere too.
+        """
+
+        # Within another function, so that it travels whole: a scheduler need not have this package.
+        def wake(dask_scheduler: Any) -> None:
+            aside = {
+                ts.key: "processing" for ts in dask_scheduler.unrunnable if ts.loose_restrictions
+            }
+            if aside:
+                dask_scheduler.transitions(aside, stimulus_id="fastmlp-wake")
+
+        self.client.run_on_scheduler(wake)
+
     def _latest(self, latest: float | None) -> float | None:
         """Until when to wait for a worker, if there is none that takes tasks.
 
         latest : what it was when the last look was taken
         """
-        workers = self.workers().values()
-        if any(worker.get("status", "running") == "running" for worker in workers):
+        workers = self.workers()
+        if any(worker.get("status", "running") == "running" for worker in workers.values()):
+            if not workers.keys() >= self._were_homes:
+                self._wake()
             return None
         now = time.monotonic()
         if latest is None:

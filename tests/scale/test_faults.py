@@ -153,18 +153,19 @@ def test_a_task_that_ends_every_worker(client, tmp_path):
     assert not hasattr(model, "coefs_")
 
 
+@pytest.mark.long
 def test_a_worker_is_killed_between_epochs(client, undisturbed, monkeypatch):
     with after_epoch(monkeypatch, 2, lambda: os.kill(pids(client)[0], signal.SIGKILL)):
         assert fitted(client) == undisturbed[0]
 
 
-@pytest.mark.long
-def test_all_workers_are_killed_between_epochs(client, undisturbed, monkeypatch):
+@pytest.mark.parametrize("moment", [pytest.param(after_epoch, marks=pytest.mark.long), in_epoch])
+def test_all_workers_are_killed(client, undisturbed, monkeypatch, moment):
     def kill():
         for pid in pids(client):
             os.kill(pid, signal.SIGKILL)
 
-    with after_epoch(monkeypatch, 2, kill):
+    with moment(monkeypatch, 2, kill):
         assert fitted(client, 60) == undisturbed[0]
 
 
@@ -318,22 +319,26 @@ def be_interrupted():
         pid, moments = os.getpid(), []
 
         def interrupt():
-            time.sleep(2)
+            time.sleep(1)
             moments.append(time.monotonic())
             os.kill(pid, signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
         thread.start()
-        with warnings.catch_warnings(record=True) as said:
+        with (
+            warnings.catch_warnings(record=True) as said,
+            after_epoch(pytest.MonkeyPatch(), 0, None) as epochs,
+        ):
             warnings.simplefilter("always")
             model.fit(X, y)
         seconds = time.monotonic() - moments[0]
         thread.join()
         assert "Training interrupted by user." in [str(w.message) for w in said]
+        # The newest one, but for an epoch that ends in the moment of the interrupt.
+        assert len(epochs) - model.n_iter_ in (0, 1)
+        assert model.loss_curve_ == [loss for loss, _ in epochs[: model.n_iter_]]
         assert model.loss_curve_[:2] == first
-        again = estimator(client=client, max_iter=model.n_iter_, n_iter_no_change=10**6)
         assert until(lambda: nothing_left(client))
-        assert bits(again.fit(X, y)) == bits(model)
         print("seconds", seconds)
 
 
