@@ -102,6 +102,8 @@ class Cluster:
     def __init__(self, client: Client, n_shards: int, timeout: float) -> None:
         self.client, self.timeout = client, timeout
         self.homes: list[str] = []
+        #: What has ended a training that had whole epochs.
+        self.failure: Exception | None = None
         self._were_homes: set[str] = set()  # of tasks of all epochs
         self._n_shards = n_shards
         self._futures: set[Future] = set()

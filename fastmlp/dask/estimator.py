@@ -62,8 +62,9 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
 
     A lost worker's rows are read again, and what it was doing is done again, by Dask; rows that
     were sent to it (by ``client.scatter``) cannot be. Where there is no worker for `worker_timeout`
-    seconds, or where the scheduler is gone, an error is raised and the estimator is as it was; an
-    interrupt (Ctrl-C) keeps the newest whole epoch.
+    seconds, where the scheduler is gone, or after any other failure, an error is raised; the
+    estimator then has the newest whole epoch, as after an interrupt (Ctrl-C), or is as it was if
+    there was none. Within a task, call `fit` in a ``distributed.worker_client``.
 
     Examples
     --------

@@ -123,7 +123,10 @@ def _train(
                 for k, session in sessions.items()
             }
         assert dtype is not None
-        return runs.train(solver, sessions, generators, dtype, one_epoch=one_epoch)
+        warning = runs.train(solver, sessions, generators, dtype, one_epoch=one_epoch)
+        if cluster.failure is not None:
+            raise cluster.failure
+        return warning
 
 
 def _check_scoring(settings: Settings) -> None:

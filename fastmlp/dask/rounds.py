@@ -8,7 +8,8 @@ compute again what a lost worker had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -91,6 +92,24 @@ class Rounds(Training):
 
     def train_epoch(self, rates: float | Array) -> tuple[float, int]:
         """Train for an epoch: the mean loss of its minibatches, and how many rows they had."""
+        with self._keeping_epochs():
+            return self._train_epoch(rates)
+
+    @contextmanager
+    def _keeping_epochs(self) -> Iterator[None]:
+        """Have an error after the first epoch end training as an interrupt does.
+
+        The estimator takes on the newest whole epoch, and `fit` raises the error then.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._epoch == 0:
+                raise
+            self.fleet.cluster.failure = error
+            raise KeyboardInterrupt from error
+
+    def _train_epoch(self, rates: float | Array) -> tuple[float, int]:
         fleet, task = self.fleet, replace(self.task, regularisation=self.session.regularisation)
         cluster = fleet.cluster
         cluster.plan()
@@ -124,6 +143,10 @@ class Rounds(Training):
 
     def measure(self, validation: Validation) -> tuple[float, float]:
         """Loss and score on the validation rows of all shards."""
+        with self._keeping_epochs():
+            return self._measure(validation)
+
+    def _measure(self, validation: Validation) -> tuple[float, float]:
         cluster, network = self.fleet.cluster, self.session.network
         flat = network.flatten(self.session.get_parameters())
         parameters = cluster.submit(0, work.value, flat)
