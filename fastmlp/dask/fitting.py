@@ -106,7 +106,7 @@ def _train(
         for number, rng in enumerate(generators):
             sessions[number], dtype = start(rng)
         solver: Solver
-        task = partial(_task, settings, sessions[0], estimator.rounds_per_epoch)
+        task = partial(_task, settings, sessions[0], estimator.rounds_per_epoch, sum(fleet.sizes))
         if settings.by_epochs:
             n_rows = sum(fleet.sizes)
             warn_of_batch_size(settings, n_rows)
@@ -134,10 +134,10 @@ def _check_scoring(settings: Settings) -> None:
         )
 
 
-def _task(settings: Settings, session: Session, n_rounds: int, seed: int) -> Task:
+def _task(settings: Settings, session: Session, n_rounds: int, n_rows: int, seed: int) -> Task:
     return Task(
         session.network, settings.optimizer, settings.regularisation, settings.alpha,
-        1 if settings.batch_size is None else settings.batch_size, settings.shuffle, seed, n_rounds,
+        settings.minibatch_rows(n_rows), settings.shuffle, seed, n_rounds,
     )  # fmt: skip
 
 

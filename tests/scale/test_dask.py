@@ -67,6 +67,14 @@ def test_one_shard_and_one_round_are_one_process(client, data, solver):
     assert model.t_ == local.t_
 
 
+def test_minibatches_have_the_rows_of_one_process(client, data):
+    settings = {"n_shards": 1, "rounds_per_epoch": 1, "shuffle": False, "batch_size": "auto"}
+    model = fitted(client, data, **settings)
+    local = MLPBinaryClassifier(**{**SETTINGS, "batch_size": "auto"}, shuffle=False)
+    assert same(model, quietly(local.fit, X, Y))
+    assert same(model, fitted(client, data, **{**settings, "batch_size": 200}))
+
+
 def test_a_round_is_the_mean_of_shards(client):
     """Against models of one process, each trained on one shard from the same weights."""
     sizes, scale = (500, 300, 700), 1.5
