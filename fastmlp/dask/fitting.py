@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastmlp.dask import work
-from fastmlp.dask.cluster import Cluster, client_for
+from fastmlp.dask.cluster import Cluster, client_for, workers_of
 from fastmlp.dask.collections import Partition, known_rows, partitions
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
 from fastmlp.data.checks import CheckedData, TrainingData, check_validation_labels
@@ -91,7 +91,7 @@ def _train(
     generators = starts.generators(
         check_random_state(settings.random_state), 1 if earlier else settings.n_init
     )
-    n_workers = len(client.scheduler_info()["workers"])
+    n_workers = len(workers_of(client))
     n_shards = min(estimator.n_shards or max(1, n_workers), len(parts))
     with Cluster(client, n_shards, estimator.worker_timeout) as cluster:
         cluster.plan()

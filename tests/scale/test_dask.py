@@ -24,7 +24,7 @@ import pandas as pd
 from in_process import cluster, on_cluster, quietly, table
 
 from fastmlp.dask import DaskMLPBinaryClassifier
-from fastmlp.dask.cluster import homes
+from fastmlp.dask.cluster import homes, workers_of
 
 X, Y = table()
 SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
@@ -490,3 +490,14 @@ def test_homes(workers, n_shards, before, expected):
     assert sorted(found) == sorted(expected)
     kept = [home for home, old in zip(found, before, strict=False) if home == old]
     assert len(kept) == sum(a == b for a, b in zip(expected, before, strict=False))
+
+
+def test_all_workers_are_known():
+    """Some versions of distributed tell of five unless they are asked for more."""
+
+    class Told:
+        def scheduler_info(self, n_workers=5):
+            known = [f"w{k}" for k in range(8)]
+            return {"workers": dict.fromkeys(known if n_workers < 0 else known[:n_workers])}
+
+    assert len(workers_of(Told())) == 8
