@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,7 +82,7 @@ def _train(
 ) -> Warning | None:
     """Train an estimator, and return what there is to say about the model."""
     settings = Settings.of(estimator)
-    check_arguments(given, settings)
+    _check_arguments(given, settings)
     _check_scoring(settings)
     client = client_for(estimator.client)
     parts = partitions(given.X, given.y, given.sample_weight, _NAMES)
@@ -124,6 +125,13 @@ def _train(
             }
         assert dtype is not None
         return runs.train(solver, sessions, generators, dtype, one_epoch=one_epoch)
+
+
+def _check_arguments(given: Given, settings: Settings) -> None:
+    """Check that arguments go together; a list of partitions has the labels in it."""
+    if isinstance(given.X_val, list | tuple) and given.y_val is None:
+        given = replace(given, y_val=())
+    check_arguments(given, settings)
 
 
 def _check_scoring(settings: Settings) -> None:

@@ -171,6 +171,34 @@ def test_validation_rows_that_are_given(client, data):
     assert model.best_validation_score_ == pytest.approx(model.score(X_val, y_val))
 
 
+def test_validation_rows_in_a_list(client, data):
+    parts = [dask.delayed((X[k::4], Y[k::4])) for k in range(4)]
+    model = fitted(client, (parts,))
+    settings = {**SETTINGS, **ROUNDS, "n_shards": 2, "early_stopping": True, "client": client}
+    other = quietly(DaskMLPBinaryClassifier(**settings).fit, parts, X_val=parts[:1])
+    assert other.t_ == model.t_
+    assert other.best_validation_score_ == pytest.approx(other.score(X[::4], Y[::4]))
+    with pytest.raises(ValueError, match="X_val is given without y_val"):
+        DaskMLPBinaryClassifier(**settings).fit(*data, X_val=data[0])
+
+
+def test_validation_rows_without_weight(client, data):
+    settings = {**SETTINGS, "n_shards": 2, "early_stopping": True, "client": client}
+    rows = {"X_val": data[0], "y_val": data[1]}
+    model = DaskMLPBinaryClassifier(**settings)
+    with pytest.raises(ValueError, match="0 for all rows of X_val"):
+        model.fit(*data, **rows, sample_weight_val=np.zeros(2000))
+    rows["y_val"] = np.zeros(2000, bool)
+    with pytest.raises(ValueError, match="0 for all rows of X_val"):
+        model.set_params(class_weight={False: 0.0}).fit(*data, **rows)
+    assert not hasattr(model, "coefs_")
+    model = DaskMLPBinaryClassifier(**settings, validation_fraction=0.01)
+    weight = np.zeros(2000)
+    weight[:2] = 1
+    with pytest.raises(ValueError, match="0 for all rows that were drawn to hold out"):
+        model.fit(*data, weight)
+
+
 def test_schedule_callbacks_and_lines(client, data, capsys):
     model = fitted(client, data, learning_rate=lambda share: 1 - share, verbose=True)
     assert model.learning_rate_curve_ == sorted(model.learning_rate_curve_, reverse=True)
