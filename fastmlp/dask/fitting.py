@@ -251,8 +251,6 @@ class _Loading:
             check_labels(labels, known_classes, warm_start=not one_epoch)
         if validated:
             check_validation_labels(_labels(validated), classes)
-        if self.settings.early_stopping and sum(i.n_held_out for i in everything) < 2:
-            raise ValueError("The validation set is too small: two rows are needed.")
         sums = np.array(
             [sum(i.weights.get(label, 0.0) for i in trained) for label in classes.tolist()]
         )
@@ -260,6 +258,8 @@ class _Loading:
             raise ValueError("sample_weight must contain at least one non-zero number.")
         by_class = class_weights(self.settings.class_weight, classes, classes, sums)
         weighted(sums, encode(classes, classes), by_class)
+        if self.settings.early_stopping:
+            _check_held_out(everything, classes, by_class, given=bool(validated))
         self._check_memory()
         draft = runs.draft_of(estimator)
         first = next(i for i in everything if i.n_rows or i.n_held_out)
@@ -334,6 +334,23 @@ def _labels(infos: Sequence[Info]) -> Array:
         found = distinct
     assert found is not None
     return labels_of(found)[1]
+
+
+def _check_held_out(
+    infos: Sequence[Info], classes: Array, by_class: Array | None, *, given: bool
+) -> None:
+    """ValueError if rows to validate on are too few, or have no weight.
+
+    given : whether they were, or else drawn
+    """
+    if sum(info.n_held_out for info in infos) < 2:
+        raise ValueError("The validation set is too small: two rows are needed.")
+    labels = classes.tolist()
+    of_class = np.ones(len(labels)) if by_class is None else by_class
+    sums = [sum(info.held_out.get(label, 0.0) for info in infos) for label in labels]
+    if not (np.array(sums) * of_class).any():
+        which = "of X_val" if given else "that were drawn to hold out"
+        raise ValueError(f"sample_weight is 0 for all rows {which}.")
 
 
 def _check_alike(infos: Sequence[Info]) -> None:
