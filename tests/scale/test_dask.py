@@ -313,6 +313,12 @@ def test_one_class_of_all(client):
     model = fitted(client, on_cluster(X, np.full(2000, "a")))
     assert model.classes_.tolist() == ["a"]
     assert set(model.predict(X)) == {"a"}
+    expected = model.predict_proba(X)
+    lazy = model.predict_proba(da.from_array(X, chunks=(500, 6)))
+    assert lazy.shape == expected.shape
+    assert np.array_equal(lazy.compute(), expected)
+    frame = model.predict_proba(dd.from_pandas(pd.DataFrame(X), npartitions=2))
+    assert np.array_equal(frame.compute(), expected)
 
 
 def test_weights_all_0_in_one_partition(client, data):
