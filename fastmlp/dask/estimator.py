@@ -277,7 +277,9 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         """
         import dask
 
-        predicted, y, weight = dask.compute(self.predict(X), y, sample_weight)
+        asked = self.predict(X), y, sample_weight
+        # `client` need not be the default one, and may have what these are made of.
+        predicted, y, weight = dask.compute(*asked, scheduler=self.client)
         return float(accuracy_score(np.asarray(y), np.asarray(predicted), sample_weight=weight))
 
     def to_local(self) -> MLPBinaryClassifier:

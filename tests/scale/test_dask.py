@@ -21,6 +21,7 @@ import dask
 import dask.array as da
 import dask.dataframe as dd
 import pandas as pd
+from distributed import Client
 from in_process import cluster, on_cluster, quietly, table
 
 from fastmlp.dask import DaskMLPBinaryClassifier
@@ -470,6 +471,15 @@ def test_score(client, data):
     weight = np.random.RandomState(0).rand(2000)
     expected = model.to_local().score(X, Y, weight)
     assert model.score(*data, da.from_array(weight, chunks=250)) == pytest.approx(expected)
+
+
+def test_score_asks_its_own_client(client, data):
+    model = fitted(client, data)
+    with Client(client.cluster, set_as_default=False) as other:
+        model.client = other
+        rows = other.persist(data[0])
+        with dask.config.set(scheduler="threads"):  # as where there is no default client
+            assert model.score(rows, data[1]) == model.score(X, Y)
 
 
 def test_before_fit(client, data):
