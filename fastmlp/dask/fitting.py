@@ -177,16 +177,16 @@ def _validation(settings: Settings, problem: Problem) -> Validation | None:
 
 
 def _warn_of_small_shards(fleet: Fleet, settings: Settings) -> None:
-    n_rows = sum(fleet.sizes)
+    n_rows, filled = sum(fleet.sizes), [n for n in fleet.sizes if n]
     batch_size = settings.minibatch_rows(n_rows)
-    least = min(n for n in fleet.sizes if n) / batch_size
-    if len(fleet.sizes) > 1 and least < LEAST_MINIBATCHES:
+    least = min(filled) / batch_size
+    if len(filled) > 1 and least < LEAST_MINIBATCHES:
         fits = max(1, n_rows // (LEAST_MINIBATCHES * batch_size))
         warnings.warn(
             f"A shard has {least:.0f} minibatches of {batch_size} rows an epoch: below "
             f"{LEAST_MINIBATCHES}, training may fall behind that of one process. For {n_rows} rows "
             f"take n_shards={fits}, or batch_size="
-            f"{max(1, min(fleet.sizes) // LEAST_MINIBATCHES)}.",
+            f"{max(1, min(filled) // LEAST_MINIBATCHES)}.",
             UserWarning,
             stacklevel=2,
         )

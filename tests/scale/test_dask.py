@@ -242,6 +242,16 @@ def test_warnings(client, data):
         model.fit(*data)
 
 
+def test_advice_does_not_count_shards_without_rows(client):
+    chunked = da.from_array(X, chunks=((1000, 1000, 0, 0), 6))
+    model = DaskMLPBinaryClassifier(**{**SETTINGS, "batch_size": 200}, n_shards=4, client=client)
+    with (
+        pytest.warns(UserWarning, match=r"5 minibatches .*n_shards=1, or batch_size=50\."),
+        pytest.warns(ConvergenceWarning),
+    ):
+        model.fit(chunked, Y)
+
+
 def test_a_worker_of_two_threads_uses_both(data):
     """Also under a nanny, in whose processes a fit has one otherwise."""
 
