@@ -326,6 +326,11 @@ def _labels(infos: Sequence[Info]) -> Array:
                 f"partitions are {found}."
             )
         distinct = np.unique(both)
+        if set(distinct.tolist()) != {*found.tolist(), *info.labels.tolist()}:
+            raise ValueError(
+                f"partition {info.number}: y has labels {info.labels} of {info.labels.dtype}, and "
+                f"those of earlier partitions are {found} of {found.dtype}: no type holds both."
+            )
         if len(distinct) > 2:
             raise ValueError(
                 f"partition {info.number}: Only binary classification is supported. y has labels "

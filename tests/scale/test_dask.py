@@ -320,6 +320,16 @@ def test_one_class_in_each_partition(client):
     assert model.score(X, Y) > 0.6
 
 
+def test_labels_that_no_type_holds_together(client):
+    """As float64, which holds both types, they would be one and the same."""
+    low, high = np.full(1000, 2**60, np.int64), np.full(1000, 2**60 + 1, np.uint64)
+    parts = [dask.delayed((X[:1000], low)), dask.delayed((X[1000:], high))]
+    with pytest.raises(
+        ValueError, match=r"partition 1: y has labels .* of uint64, and .* of int64"
+    ):
+        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(parts)
+
+
 def test_one_class_of_all(client):
     model = fitted(client, on_cluster(X, np.full(2000, "a")))
     assert model.classes_.tolist() == ["a"]
