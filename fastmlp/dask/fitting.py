@@ -203,7 +203,9 @@ class _Loading:
     ) -> None:
         """Have partitions packed at home, and wait for what there is to know of them."""
         cluster, settings = self.cluster, self.settings
-        dtype = settings.dtype if settings.dtype == FLOAT32 else None
+        # L-BFGS works in float64, whatever the weights are in the end.
+        is_narrow = settings.by_epochs and settings.dtype == FLOAT32
+        dtype = settings.dtype if is_narrow else None
         share = 0.0
         if settings.early_stopping and not validation:
             share = settings.validation_fraction

@@ -119,6 +119,15 @@ def test_lbfgs_is_exact(client, data):
         np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-8)
 
 
+def test_lbfgs_reads_all_digits(client):
+    """It works in float64 also where the weights are float32 in the end."""
+    wide = np.random.RandomState(0).randn(*X.shape) * 100
+    settings = {"solver": "lbfgs", "dtype": "float32", "max_iter": 10}
+    local = quietly(MLPBinaryClassifier(**{**SETTINGS, **settings}).fit, wide, Y)
+    model = fitted(client, on_cluster(wide, Y), **settings)
+    np.testing.assert_allclose(model.loss_, local.loss_, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
