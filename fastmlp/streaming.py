@@ -166,7 +166,10 @@ def fit(
     streamed.check_settings(Settings.of(network), streams)
     transformed.check_steps(model)
     changed, changed_held_out, fitted = transformed.fit_steps(model, rows, held_out)
-    streamed.fit(network, replace(streams, source=changed, validation=changed_held_out))
-    transformed.take_names(fitted, rows.names)
-    model.steps[:-1] = fitted
+
+    def take_on() -> None:
+        transformed.take_names(fitted, rows.names)
+        model.steps[:-1] = fitted
+
+    streamed.fit(network, replace(streams, source=changed, validation=changed_held_out), take_on)
     return model

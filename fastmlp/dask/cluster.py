@@ -57,6 +57,12 @@ def client_for(client: Client | None) -> Client:
     return client
 
 
+def workers_of(client: Client) -> dict[str, Any]:
+    """What is known of all workers that there are, by address."""
+    # Some versions of distributed tell of five unless asked; earlier ones do not look at it.
+    return dict(client.scheduler_info(n_workers=-1)["workers"])
+
+
 def homes(workers: Sequence[str], n_shards: int, before: Sequence[str] = ()) -> list[str]:
     """Say which worker is home to each shard.
 
@@ -118,7 +124,7 @@ class Cluster:
 
     def workers(self) -> dict[str, Any]:
         """What is known of the workers that there are, by address."""
-        return dict(self.client.scheduler_info()["workers"])
+        return workers_of(self.client)
 
     def plan(self) -> None:
         """Give shards a home, where theirs is gone; waits for a worker if there is none."""

@@ -229,11 +229,12 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
 
         Returns
         -------
-        array of shape (n_samples, 2), or dataframe with `classes_` as its columns
+        array of shape (n_samples, 2), or dataframe
+            Whose columns are `classes_`; 0 and 1 for a model of one class.
         """
         if not is_collection(X):
             return super().predict_proba(X)
-        return lazily(self.to_local(), "predict_proba", X, len(self.classes_), self._dtype())
+        return lazily(self.to_local(), "predict_proba", X, 2, self._dtype())
 
     def predict_log_proba(self, X: Any) -> Any:
         """Predict the logarithms of the probabilities of both classes; of a collection lazily.
@@ -245,7 +246,7 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         """
         if not is_collection(X):
             return self.to_local().predict_log_proba(X)
-        return lazily(self.to_local(), "predict_log_proba", X, len(self.classes_), self._dtype())
+        return lazily(self.to_local(), "predict_log_proba", X, 2, self._dtype())
 
     def decision_function(self, X: Any) -> Any:
         """Compute the logit of the last of `classes_`; of a collection lazily.
@@ -277,7 +278,9 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         """
         import dask
 
-        predicted, y, weight = dask.compute(self.predict(X), y, sample_weight)
+        asked = self.predict(X), y, sample_weight
+        # `client` need not be the default one, and may have what these are made of.
+        predicted, y, weight = dask.compute(*asked, scheduler=self.client)
         return float(accuracy_score(np.asarray(y), np.asarray(predicted), sample_weight=weight))
 
     def to_local(self) -> MLPBinaryClassifier:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastmlp.dask import work
-from fastmlp.dask.cluster import Cluster, client_for
+from fastmlp.dask.cluster import Cluster, client_for, workers_of
 from fastmlp.dask.collections import Partition, known_rows, partitions
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
 from fastmlp.data.checks import CheckedData, TrainingData, check_validation_labels
@@ -81,7 +82,7 @@ def _train(
 ) -> Warning | None:
     """Train an estimator, and return what there is to say about the model."""
     settings = Settings.of(estimator)
-    check_arguments(given, settings)
+    _check_arguments(given, settings)
     _check_scoring(settings)
     client = client_for(estimator.client)
     parts = partitions(given.X, given.y, given.sample_weight, _NAMES)
@@ -91,7 +92,7 @@ def _train(
     generators = starts.generators(
         check_random_state(settings.random_state), 1 if earlier else settings.n_init
     )
-    n_workers = len(client.scheduler_info()["workers"])
+    n_workers = len(workers_of(client))
     n_shards = min(estimator.n_shards or max(1, n_workers), len(parts))
     with Cluster(client, n_shards, estimator.worker_timeout) as cluster:
         cluster.plan()
@@ -106,7 +107,7 @@ def _train(
         for number, rng in enumerate(generators):
             sessions[number], dtype = start(rng)
         solver: Solver
-        task = partial(_task, settings, sessions[0], estimator.rounds_per_epoch)
+        task = partial(_task, settings, sessions[0], estimator.rounds_per_epoch, sum(fleet.sizes))
         if settings.by_epochs:
             n_rows = sum(fleet.sizes)
             warn_of_batch_size(settings, n_rows)
@@ -129,6 +130,13 @@ def _train(
         return warning
 
 
+def _check_arguments(given: Given, settings: Settings) -> None:
+    """Check that arguments go together; a list of partitions has the labels in it."""
+    if isinstance(given.X_val, list | tuple) and given.y_val is None:
+        given = replace(given, y_val=())
+    check_arguments(given, settings)
+
+
 def _check_scoring(settings: Settings) -> None:
     if settings.scoring not in (None, "loss"):
         raise ValueError(
@@ -137,10 +145,10 @@ def _check_scoring(settings: Settings) -> None:
         )
 
 
-def _task(settings: Settings, session: Session, n_rounds: int, seed: int) -> Task:
+def _task(settings: Settings, session: Session, n_rounds: int, n_rows: int, seed: int) -> Task:
     return Task(
         session.network, settings.optimizer, settings.regularisation, settings.alpha,
-        1 if settings.batch_size is None else settings.batch_size, settings.shuffle, seed, n_rounds,
+        settings.minibatch_rows(n_rows), settings.shuffle, seed, n_rounds,
     )  # fmt: skip
 
 
@@ -172,16 +180,16 @@ def _validation(settings: Settings, problem: Problem) -> Validation | None:
 
 
 def _warn_of_small_shards(fleet: Fleet, settings: Settings) -> None:
-    n_rows = sum(fleet.sizes)
+    n_rows, filled = sum(fleet.sizes), [n for n in fleet.sizes if n]
     batch_size = settings.minibatch_rows(n_rows)
-    least = min(n for n in fleet.sizes if n) / batch_size
-    if len(fleet.sizes) > 1 and least < LEAST_MINIBATCHES:
+    least = min(filled) / batch_size
+    if len(filled) > 1 and least < LEAST_MINIBATCHES:
         fits = max(1, n_rows // (LEAST_MINIBATCHES * batch_size))
         warnings.warn(
             f"A shard has {least:.0f} minibatches of {batch_size} rows an epoch: below "
             f"{LEAST_MINIBATCHES}, training may fall behind that of one process. For {n_rows} rows "
             f"take n_shards={fits}, or batch_size="
-            f"{max(1, min(fleet.sizes) // LEAST_MINIBATCHES)}.",
+            f"{max(1, min(filled) // LEAST_MINIBATCHES)}.",
             UserWarning,
             stacklevel=2,
         )
@@ -198,7 +206,9 @@ class _Loading:
     ) -> None:
         """Have partitions packed at home, and wait for what there is to know of them."""
         cluster, settings = self.cluster, self.settings
-        dtype = settings.dtype if settings.dtype == FLOAT32 else None
+        # L-BFGS works in float64, whatever the weights are in the end.
+        is_narrow = settings.by_epochs and settings.dtype == FLOAT32
+        dtype = settings.dtype if is_narrow else None
         share = 0.0
         if settings.early_stopping and not validation:
             share = settings.validation_fraction
@@ -246,8 +256,6 @@ class _Loading:
             check_labels(labels, known_classes, warm_start=not one_epoch)
         if validated:
             check_validation_labels(_labels(validated), classes)
-        if self.settings.early_stopping and sum(i.n_held_out for i in everything) < 2:
-            raise ValueError("The validation set is too small: two rows are needed.")
         sums = np.array(
             [sum(i.weights.get(label, 0.0) for i in trained) for label in classes.tolist()]
         )
@@ -255,6 +263,8 @@ class _Loading:
             raise ValueError("sample_weight must contain at least one non-zero number.")
         by_class = class_weights(self.settings.class_weight, classes, classes, sums)
         weighted(sums, encode(classes, classes), by_class)
+        if self.settings.early_stopping:
+            _check_held_out(everything, classes, by_class, given=bool(validated))
         self._check_memory()
         draft = runs.draft_of(estimator)
         first = next(i for i in everything if i.n_rows or i.n_held_out)
@@ -321,6 +331,11 @@ def _labels(infos: Sequence[Info]) -> Array:
                 f"partitions are {found}."
             )
         distinct = np.unique(both)
+        if set(distinct.tolist()) != {*found.tolist(), *info.labels.tolist()}:
+            raise ValueError(
+                f"partition {info.number}: y has labels {info.labels} of {info.labels.dtype}, and "
+                f"those of earlier partitions are {found} of {found.dtype}: no type holds both."
+            )
         if len(distinct) > 2:
             raise ValueError(
                 f"partition {info.number}: Only binary classification is supported. y has labels "
@@ -329,6 +344,23 @@ def _labels(infos: Sequence[Info]) -> Array:
         found = distinct
     assert found is not None
     return labels_of(found)[1]
+
+
+def _check_held_out(
+    infos: Sequence[Info], classes: Array, by_class: Array | None, *, given: bool
+) -> None:
+    """ValueError if rows to validate on are too few, or have no weight.
+
+    given : whether they were, or else drawn
+    """
+    if sum(info.n_held_out for info in infos) < 2:
+        raise ValueError("The validation set is too small: two rows are needed.")
+    labels = classes.tolist()
+    of_class = np.ones(len(labels)) if by_class is None else by_class
+    sums = [sum(info.held_out.get(label, 0.0) for info in infos) for label in labels]
+    if not (np.array(sums) * of_class).any():
+        which = "of X_val" if given else "that were drawn to hold out"
+        raise ValueError(f"sample_weight is 0 for all rows {which}.")
 
 
 def _check_alike(infos: Sequence[Info]) -> None:

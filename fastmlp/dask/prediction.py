@@ -68,7 +68,7 @@ def lazily(model: MLPBinaryClassifier, method: str, X: Any, n_columns: int, dtyp
     import pandas as pd  # which its partitions are of
 
     if n_columns:
-        columns_of = list(model.classes_)
+        columns_of = list(model.classes_) if len(model.classes_) == n_columns else [0, 1]
         meta = pd.DataFrame(np.empty((0, n_columns), dtype), columns=columns_of)
     else:
         meta = pd.Series(np.empty(0, dtype))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,10 +27,14 @@ from fastmlp.estimators.taken import Streams, Taken
 from fastmlp.network.session import Session
 
 
-def fit(estimator: Any, streams: Streams) -> None:
-    """Train an estimator; with warm_start, from the weights that it has."""
+def fit(estimator: Any, streams: Streams, then: Callable[[], None] = lambda: None) -> None:
+    """Train an estimator; with warm_start, from the weights that it has.
+
+    then : called once it is trained, ahead of a warning, of which a filter may make an error
+    """
     with np.errstate(all="ignore"):
         warning = with_callbacks(_train)(estimator, streams)
+    then()
     if warning is not None:
         warnings.warn(warning, stacklevel=3)
 

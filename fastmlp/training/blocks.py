@@ -83,8 +83,8 @@ class Info:
         Names of the columns.
     labels : ndarray
         In it, sorted.
-    weights : dict of label to float
-        Σ weights of the rows to train on of each label.
+    weights, held_out : dict of label to float
+        Σ weights of the rows to train on, and to validate on, of each label.
     n_bytes : int
         Memory of the block.
     software : tuple
@@ -99,6 +99,7 @@ class Info:
     names: tuple[Any, ...] | None
     labels: Array
     weights: dict[Any, float]
+    held_out: dict[Any, float]
     n_bytes: int
     software: tuple[str, int]
 
@@ -181,7 +182,11 @@ def _some(rows: Rows, which: Any) -> Rows:
 def _info(block: Block, names: tuple[Any, ...] | None, number: int) -> Info:
     trained, held_out = block.trained, block.held_out
     n_bytes = sum(a.nbytes for part in (trained, held_out) for a in part if a is not None)
-    counts = np.bincount(trained.codes, trained.weight, minlength=len(block.labels))
+    labels = block.labels.tolist()
+    weights, held_weights = (
+        dict(zip(labels, np.bincount(r.codes, r.weight, len(labels)).tolist(), strict=True))
+        for r in (trained, held_out)
+    )
     return Info(
         number=number,
         n_rows=len(trained.codes),
@@ -190,7 +195,8 @@ def _info(block: Block, names: tuple[Any, ...] | None, number: int) -> Info:
         dtype=trained.X.dtype,
         names=names,
         labels=block.labels,
-        weights=dict(zip(block.labels.tolist(), counts.tolist(), strict=True)),
+        weights=weights,
+        held_out=held_weights,
         n_bytes=n_bytes,
         software=(__version__, VECTOR_BYTES),
     )

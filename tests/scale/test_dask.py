@@ -21,10 +21,11 @@ import dask
 import dask.array as da
 import dask.dataframe as dd
 import pandas as pd
+from distributed import Client
 from in_process import cluster, on_cluster, quietly, table
 
 from fastmlp.dask import DaskMLPBinaryClassifier
-from fastmlp.dask.cluster import homes
+from fastmlp.dask.cluster import homes, workers_of
 
 X, Y = table()
 SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
@@ -65,6 +66,14 @@ def test_one_shard_and_one_round_are_one_process(client, data, solver):
     assert same(model, local)
     np.testing.assert_allclose(model.loss_curve_, local.loss_curve_, rtol=1e-12)
     assert model.t_ == local.t_
+
+
+def test_minibatches_have_the_rows_of_one_process(client, data):
+    settings = {"n_shards": 1, "rounds_per_epoch": 1, "shuffle": False, "batch_size": "auto"}
+    model = fitted(client, data, **settings)
+    local = MLPBinaryClassifier(**{**SETTINGS, "batch_size": "auto"}, shuffle=False)
+    assert same(model, quietly(local.fit, X, Y))
+    assert same(model, fitted(client, data, **{**settings, "batch_size": 200}))
 
 
 def test_a_round_is_the_mean_of_shards(client):
@@ -108,6 +117,15 @@ def test_lbfgs_is_exact(client, data):
     np.testing.assert_allclose(model.loss_, local.loss_, rtol=1e-9)
     for weights, expected in zip(model.coefs_, local.coefs_, strict=True):
         np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_lbfgs_reads_all_digits(client):
+    """It works in float64 also where the weights are float32 in the end."""
+    wide = np.random.RandomState(0).randn(*X.shape) * 100
+    settings = {"solver": "lbfgs", "dtype": "float32", "max_iter": 10}
+    local = quietly(MLPBinaryClassifier(**{**SETTINGS, **settings}).fit, wide, Y)
+    model = fitted(client, on_cluster(wide, Y), **settings)
+    np.testing.assert_allclose(model.loss_, local.loss_, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +181,34 @@ def test_validation_rows_that_are_given(client, data):
     assert model.best_validation_score_ == pytest.approx(model.score(X_val, y_val))
 
 
+def test_validation_rows_in_a_list(client, data):
+    parts = [dask.delayed((X[k::4], Y[k::4])) for k in range(4)]
+    model = fitted(client, (parts,))
+    settings = {**SETTINGS, **ROUNDS, "n_shards": 2, "early_stopping": True, "client": client}
+    other = quietly(DaskMLPBinaryClassifier(**settings).fit, parts, X_val=parts[:1])
+    assert other.t_ == model.t_
+    assert other.best_validation_score_ == pytest.approx(other.score(X[::4], Y[::4]))
+    with pytest.raises(ValueError, match="X_val is given without y_val"):
+        DaskMLPBinaryClassifier(**settings).fit(*data, X_val=data[0])
+
+
+def test_validation_rows_without_weight(client, data):
+    settings = {**SETTINGS, "n_shards": 2, "early_stopping": True, "client": client}
+    rows = {"X_val": data[0], "y_val": data[1]}
+    model = DaskMLPBinaryClassifier(**settings)
+    with pytest.raises(ValueError, match="0 for all rows of X_val"):
+        model.fit(*data, **rows, sample_weight_val=np.zeros(2000))
+    rows["y_val"] = np.zeros(2000, bool)
+    with pytest.raises(ValueError, match="0 for all rows of X_val"):
+        model.set_params(class_weight={False: 0.0}).fit(*data, **rows)
+    assert not hasattr(model, "coefs_")
+    model = DaskMLPBinaryClassifier(**settings, validation_fraction=0.01)
+    weight = np.zeros(2000)
+    weight[:2] = 1
+    with pytest.raises(ValueError, match="0 for all rows that were drawn to hold out"):
+        model.fit(*data, weight)
+
+
 def test_schedule_callbacks_and_lines(client, data, capsys):
     model = fitted(client, data, learning_rate=lambda share: 1 - share, verbose=True)
     assert model.learning_rate_curve_ == sorted(model.learning_rate_curve_, reverse=True)
@@ -203,6 +249,16 @@ def test_warnings(client, data):
         pytest.warns(ConvergenceWarning),
     ):
         model.fit(*data)
+
+
+def test_advice_does_not_count_shards_without_rows(client):
+    chunked = da.from_array(X, chunks=((1000, 1000, 0, 0), 6))
+    model = DaskMLPBinaryClassifier(**{**SETTINGS, "batch_size": 200}, n_shards=4, client=client)
+    with (
+        pytest.warns(UserWarning, match=r"5 minibatches .*n_shards=1, or batch_size=50\."),
+        pytest.warns(ConvergenceWarning),
+    ):
+        model.fit(chunked, Y)
 
 
 def test_a_worker_of_two_threads_uses_both(data):
@@ -273,10 +329,26 @@ def test_one_class_in_each_partition(client):
     assert model.score(X, Y) > 0.6
 
 
+def test_labels_that_no_type_holds_together(client):
+    """As float64, which holds both types, they would be one and the same."""
+    low, high = np.full(1000, 2**60, np.int64), np.full(1000, 2**60 + 1, np.uint64)
+    parts = [dask.delayed((X[:1000], low)), dask.delayed((X[1000:], high))]
+    with pytest.raises(
+        ValueError, match=r"partition 1: y has labels .* of uint64, and .* of int64"
+    ):
+        DaskMLPBinaryClassifier(**SETTINGS, n_shards=2, client=client).fit(parts)
+
+
 def test_one_class_of_all(client):
     model = fitted(client, on_cluster(X, np.full(2000, "a")))
     assert model.classes_.tolist() == ["a"]
     assert set(model.predict(X)) == {"a"}
+    expected = model.predict_proba(X)
+    lazy = model.predict_proba(da.from_array(X, chunks=(500, 6)))
+    assert lazy.shape == expected.shape
+    assert np.array_equal(lazy.compute(), expected)
+    frame = model.predict_proba(dd.from_pandas(pd.DataFrame(X), npartitions=2))
+    assert np.array_equal(frame.compute(), expected)
 
 
 def test_weights_all_0_in_one_partition(client, data):
@@ -430,6 +502,15 @@ def test_score(client, data):
     assert model.score(*data, da.from_array(weight, chunks=250)) == pytest.approx(expected)
 
 
+def test_score_asks_its_own_client(client, data):
+    model = fitted(client, data)
+    with Client(client.cluster, set_as_default=False) as other:
+        model.client = other
+        rows = other.persist(data[0])
+        with dask.config.set(scheduler="threads"):  # as where there is no default client
+            assert model.score(rows, data[1]) == model.score(X, Y)
+
+
 def test_before_fit(client, data):
     with pytest.raises(NotFittedError):
         DaskMLPBinaryClassifier().predict(data[0])
@@ -482,3 +563,14 @@ def test_homes(workers, n_shards, before, expected):
     assert sorted(found) == sorted(expected)
     kept = [home for home, old in zip(found, before, strict=False) if home == old]
     assert len(kept) == sum(a == b for a, b in zip(expected, before, strict=False))
+
+
+def test_all_workers_are_known():
+    """Some versions of distributed tell of five unless they are asked for more."""
+
+    class Told:
+        def scheduler_info(self, n_workers=5):
+            known = [f"w{k}" for k in range(8)]
+            return {"workers": dict.fromkeys(known if n_workers < 0 else known[:n_workers])}
+
+    assert len(workers_of(Told())) == 8

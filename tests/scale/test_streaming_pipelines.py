@@ -1,9 +1,12 @@
 """streaming.fit on pipelines: transformers in passes of their own, then the network."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 
@@ -71,6 +74,17 @@ def test_sizes_of_chunks_do_not_matter(data, rows):
         for each in (800, rows)
     )
     np.testing.assert_array_equal(a[-1].coefs_[0], b[-1].coefs_[0])
+
+
+def test_a_warning_that_is_an_error_leaves_all_steps_fitted(data):
+    model = make_pipeline(StandardScaler(), network())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        with pytest.raises(ConvergenceWarning):
+            stream(model, *data)
+    np.testing.assert_array_equal(
+        model.predict(data[0]), model[-1].predict(model[0].transform(data[0]))
+    )
 
 
 def test_names_and_validation(data):
