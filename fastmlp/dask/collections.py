@@ -83,6 +83,8 @@ def _alongside(values: Any, X: Any, n: int, name: str) -> list[Any]:
         return [None] * n
     if not _is_array(values) and not _is_frame(values):
         values = np.asarray(values)
+        if values.ndim == 0:
+            raise ValueError(f"{name} must have a value for each row, got {values!r}.")
         if not _is_array(X) or np.isnan(X.shape[0]):
             raise TypeError(f"{name} must be a Dask collection with the partitions of X.")
         if len(values) != X.shape[0]:

@@ -73,8 +73,8 @@ class Info:
 
     Attributes
     ----------
-    number : int
-        Of the partition.
+    name, number : str, int
+        What the partition is called.
     n_rows, n_held_out, n_features : int
         Rows to train on and to validate on, and columns.
     dtype : dtype
@@ -91,6 +91,7 @@ class Info:
         Version of the package, and width of its vectors, where it was packed.
     """
 
+    name: str
     number: int
     n_rows: int
     n_held_out: int
@@ -138,7 +139,7 @@ def pack(X: Any, y: Any, weight: Any, number: int, packing: Packing) -> tuple[Bl
         block = Block(_some(rows, ~is_out), _some(rows, is_out), labels)
     else:
         block = Block(rows, _some(rows, none), labels)
-    return block, _info(block, names, number)
+    return block, _info(block, names, packing.name, number)
 
 
 def _checked(
@@ -179,7 +180,7 @@ def _some(rows: Rows, which: Any) -> Rows:
     return Rows(rows.X[which], rows.codes[which], weight)
 
 
-def _info(block: Block, names: tuple[Any, ...] | None, number: int) -> Info:
+def _info(block: Block, names: tuple[Any, ...] | None, name: str, number: int) -> Info:
     trained, held_out = block.trained, block.held_out
     n_bytes = sum(a.nbytes for part in (trained, held_out) for a in part if a is not None)
     labels = block.labels.tolist()
@@ -188,6 +189,7 @@ def _info(block: Block, names: tuple[Any, ...] | None, number: int) -> Info:
         for r in (trained, held_out)
     )
     return Info(
+        name=name,
         number=number,
         n_rows=len(trained.codes),
         n_held_out=len(held_out.codes),

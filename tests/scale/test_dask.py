@@ -209,6 +209,35 @@ def test_validation_rows_without_weight(client, data):
         model.fit(*data, weight)
 
 
+def test_validation_rows_of_another_dtype(client, data):
+    X_val, y_val = table(300, seed=5)
+    settings = {**SETTINGS, **ROUNDS, "n_shards": 2, "early_stopping": True, "client": client}
+    both = [
+        quietly(
+            DaskMLPBinaryClassifier(**settings).fit,
+            *data,
+            X_val=da.from_array(X_val.astype(dtype), chunks=(70, 6)),
+            y_val=y_val,
+        )
+        for dtype in (np.float32, np.float64)
+    ]
+    assert both[0].validation_scores_ == both[1].validation_scores_
+    with pytest.raises(ValueError, match="partition of X_val 0 has columns 4"):
+        DaskMLPBinaryClassifier(**settings).fit(
+            *data, X_val=da.from_array(X_val[:, :4], chunks=(70, 4)), y_val=y_val
+        )
+
+
+def test_a_warm_start_keeps_the_dtype_of_the_weights(client, data):
+    model = fitted(client, data, warm_start=True)
+    wide = data[0].astype(float)
+    quietly(model.fit, wide, data[1])
+    assert model.coefs_[0].dtype == np.float32
+    too_large = da.where(da.arange(2000, chunks=250)[:, None] == 1800, 1e200, wide)
+    with pytest.raises(ValueError, match=r"partition 7: .*too large for dtype"):
+        model.fit(too_large, data[1])
+
+
 def test_schedule_callbacks_and_lines(client, data, capsys):
     model = fitted(client, data, learning_rate=lambda share: 1 - share, verbose=True)
     assert model.learning_rate_curve_ == sorted(model.learning_rate_curve_, reverse=True)
@@ -420,6 +449,7 @@ def test_bad_data(client, data, case):
         (np.where(np.arange(2000) == 600, np.inf, 1.0), "partition 2: "),
         (np.zeros(2000), "at least one non-zero"),
         (np.ones(3), "X has 2000 rows, and sample_weight has 3"),
+        (1.0, "sample_weight must have a value for each row"),
     ],
 )
 def test_bad_weights(client, data, weight, message):
