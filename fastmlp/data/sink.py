@@ -41,8 +41,8 @@ class Room:
         For everything.
     batch_rows : int
         Rows of a minibatch.
-    piece_bytes : int
-        The most bytes of a piece of a file.
+    piece_bytes, window_pieces : int
+        The most bytes of a piece of a file, and the fewest pieces of a window.
     reading : int, default=0
         Bytes that reading takes while there are two windows. The first pass has one, and what it
         reads has room in place of the other.
@@ -51,6 +51,7 @@ class Room:
     n_bytes: int
     batch_rows: int
     piece_bytes: int
+    window_pieces: int
     reading: int = 0
 
     def window_bytes(self) -> int:
@@ -84,7 +85,7 @@ class Room:
     def piece_rows(self, X: Array) -> int:
         """Rows of a piece: few enough that a window mixes many of them."""
         by_bytes = self.piece_bytes // (X[:1].nbytes + _BESIDE)
-        return max(1, min(by_bytes, self.rows(X) // 128))
+        return max(1, min(by_bytes, self.rows(X) // self.window_pieces))
 
 
 @dataclass

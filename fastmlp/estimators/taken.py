@@ -29,7 +29,7 @@ from fastmlp.estimators.solvers import ByEpochs, warn_of_batch_size
 from fastmlp.estimators.validation import plain_metric, validation_of
 from fastmlp.network.session import Session
 from fastmlp.training.streams import PassingWindows, Streamed
-from fastmlp.training.windows import PIECE_BYTES, Pieces, StoredWindows, Windows
+from fastmlp.training.windows import PIECE_BYTES, PIECES_OF_WINDOW, Pieces, StoredWindows, Windows
 
 Array = NDArray[Any]
 
@@ -59,7 +59,13 @@ class Streams:
         """What the memory is for."""
         sources = [self.source] if self.validation is None else [self.source, self.validation]
         reading = max(source.reading for source in sources) if self.folder is False else 0
-        return Room(self.memory, settings.minibatch_rows(sys.maxsize), PIECE_BYTES, reading)
+        return Room(
+            self.memory,
+            settings.minibatch_rows(sys.maxsize),
+            PIECE_BYTES,
+            PIECES_OF_WINDOW,
+            reading,
+        )
 
 
 @dataclass
@@ -192,7 +198,11 @@ class Taken:
         if sink.files:
             store = sink.files[file]
             store.finish = finish
-            return StoredWindows(store, Pieces(store.n_rows, store.block_rows), own)
+            pieces, batch_rows = (
+                Pieces(store.n_rows, store.block_rows),
+                sink.storing.room.batch_rows,
+            )
+            return StoredWindows(store, pieces, own, batch_rows)
         source = self.streams.source if number == 0 else self.streams.validation
         assert source is not None
         parts = parts_of(source, sink.storing, self.classes, self.by_class)

@@ -23,7 +23,7 @@ from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Session, State
 from fastmlp.training.blocks import Shard
-from fastmlp.training.windows import Pieces, piece_rows, read, train_on
+from fastmlp.training.windows import Pieces, piece_rows, read, train_on, window_rows
 
 Array = NDArray[Any]
 
@@ -132,12 +132,15 @@ def train_round(
         return Progress(progress.state)
     own = replace(task.regularisation, seed=_seed(task.regularisation.seed, number))
     session = session_for(replace(task, regularisation=own), progress.state, n_threads)
-    pieces = Pieces(shard.n_rows, piece_rows(shard.row_bytes))
+    most = max(1, WINDOW_BYTES // shard.row_bytes // task.batch_size) * task.batch_size
+    size = window_rows(last - first, most, task.batch_size)
+    pieces = Pieces(
+        shard.n_rows, piece_rows(shard.row_bytes, min(most, -(-shard.n_rows // task.n_rounds)))
+    )
     order = np.arange(pieces.n_pieces, dtype=np.int64)
     if task.shuffle:
         np.random.default_rng([task.seed, epoch, number]).shuffle(order)
-    rows = max(1, WINDOW_BYTES // shard.row_bytes // task.batch_size) * task.batch_size
-    room = shard.room(min(rows, last - first))
+    room = shard.room(min(size, last - first))
 
     def windows() -> Iterator[Part]:
         for begin in range(first, last, room.n_rows):

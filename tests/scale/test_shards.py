@@ -22,7 +22,7 @@ from fastmlp.training.shards import (
     sum_gradient,
     train_round,
 )
-from fastmlp.training.windows import Pieces
+from fastmlp.training.windows import Pieces, window_rows
 
 FLOAT32 = np.dtype(np.float32)
 NETWORK = Network((3, 4, 1), ("relu",), FLOAT32)
@@ -75,6 +75,19 @@ def test_pieces_have_each_row_once(n_rows, size, seed, cuts):
     assert sorted(found) == list(range(n_rows))
     expected = [row for k in order for row in range(k * size, min((k + 1) * size, n_rows))]
     assert found == expected
+
+
+@given(n_rows=st.integers(1, 500), batches=st.integers(1, 9), batch_rows=st.integers(1, 20))
+def test_windows_are_even(n_rows, batches, batch_rows):
+    most = batches * batch_rows
+    size = window_rows(n_rows, most, batch_rows)
+    assert size % batch_rows == 0
+    assert 1 <= size <= most
+    assert -(-n_rows // size) == -(-n_rows // most)  # no more windows than full ones would be
+    last = n_rows - (-(-n_rows // size) - 1) * size
+    assert last > 0
+    if batch_rows == 1:
+        assert size - last < -(-n_rows // size)
 
 
 @given(n_rows=st.integers(0, 300), n_rounds=st.integers(1, 9), batch_size=st.integers(1, 40))

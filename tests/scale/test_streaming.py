@@ -1,5 +1,6 @@
 """streaming.fit: which model comes of rows that pass by in windows."""
 
+import math
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import log_loss
 from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier, streaming
 from fastmlp.data.scratch import is_held_out
 from fastmlp.data.sink import Room
-from fastmlp.training.windows import PIECE_BYTES, Pieces
+from fastmlp.training.windows import PIECE_BYTES, PIECES_OF_WINDOW, Pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -137,9 +138,11 @@ def test_validation_rows_of_their_own_in_one_window(data):
 
 def oracle(model, X, y, memory, epochs):
     """The same by partial_fit on the windows that an independent loop makes."""
-    room = Room(memory, model.batch_size, PIECE_BYTES)
+    room = Room(memory, model.batch_size, PIECE_BYTES, PIECES_OF_WINDOW)
     window, piece = room.window_rows(X), room.piece_rows(X)
     assert len(X) > 2 * window
+    n_windows = math.ceil(len(X) / window)
+    window = math.ceil(len(X) / n_windows / model.batch_size) * model.batch_size
     classes = np.unique(y)
     rng = np.random.RandomState(0)
     draws = new(shuffle=False, random_state=rng, batch_size=1)
@@ -270,7 +273,10 @@ def test_wherever_rows_and_those_to_validate_on_lie(data, n_rows, memory):
         stream(new(**parameters), X[first], y[first], weight[first], scratch=s, **arguments)
         for s in (None, False)
     )
-    assert_same(a, b)
+    # Their windows are cut at other places, so sums of losses are rounded otherwise.
+    assert all(map(np.array_equal, a.coefs_, b.coefs_))
+    np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(a.validation_scores_, b.validation_scores_, rtol=1e-12)
     c = new(**parameters).fit(
         X[first],
         y[first],
