@@ -269,8 +269,8 @@ def test_generators():
 
 
 def _of_starts():
-    """Threads of a pool that are left; other tests may leave some of their own."""
-    return [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
+    """Threads of starts that are left."""
+    return [t for t in threading.enumerate() if t.name.startswith("fastmlp-start")]
 
 
 class Cancellable:

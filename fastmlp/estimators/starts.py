@@ -95,7 +95,7 @@ def side_by_side(
         Compiles what the jobs run. They would do it themselves, and could not be ended meanwhile.
     """
     futures: list[Future[Trained]] = []
-    pool = ThreadPoolExecutor(n_threads)
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="fastmlp-start")
     interrupted = failed = False
     try:
         compile_all()

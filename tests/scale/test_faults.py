@@ -43,7 +43,7 @@ from clusters import (
 from data import two_classes
 from distributed import Client, wait, worker_client
 
-from fastmlp.dask import fitting
+from fastmlp.dask import loading
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in FILTERS]
 
@@ -412,7 +412,7 @@ def test_the_scheduler_forgets_epochs(client, monkeypatch):
 
 
 def test_shards_that_are_too_large_are_refused(client, undisturbed, monkeypatch):
-    monkeypatch.setattr(fitting, "_SHARE_OF_MEMORY", 1e-5)
+    monkeypatch.setattr(loading, "_SHARE_OF_MEMORY", 1e-5)
     with limit(30), pytest.raises(ValueError, match="more than half of its memory of"):
         estimator(client=client).fit(*arrays())
     monkeypatch.undo()
