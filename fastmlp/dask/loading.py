@@ -73,8 +73,12 @@ class Loading:
         packing = Packing(dtype, 1.0, self.seed, "partition of X_val")
         for number, own in enumerate(_of_shards([1] * len(validation), len(cluster.homes))):
             self._pack(number, [(k, validation[k]) for k in own], packing)
-        futures = [future for own in self.packed for future in own]
-        infos = [cluster.submit(0, work.info_of, future) for future in futures]
+        # Each where the partition is: elsewhere, it would be sent there.
+        infos = [
+            cluster.submit(number, work.info_of, future)
+            for number, own in enumerate(self.packed)
+            for future in own
+        ]
         everything: list[Info] = [cluster.result(info) for info in infos]
         cluster.forget(infos)
         self.infos: list[list[Info]] = []

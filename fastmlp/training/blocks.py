@@ -44,6 +44,17 @@ class Block:
     held_out: Rows
     labels: Array
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of its arrays."""
+        return sum(
+            a.nbytes for rows in (self.trained, self.held_out) for a in rows if a is not None
+        )
+
+    def __sizeof__(self) -> int:
+        # By which Dask decides where tasks are done, and what goes to disk.
+        return object.__sizeof__(self) + self.n_bytes
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -182,7 +193,6 @@ def _some(rows: Rows, which: Any) -> Rows:
 
 def _info(block: Block, names: tuple[Any, ...] | None, name: str, number: int) -> Info:
     trained, held_out = block.trained, block.held_out
-    n_bytes = sum(a.nbytes for part in (trained, held_out) for a in part if a is not None)
     labels = block.labels.tolist()
     weights, held_weights = (
         dict(zip(labels, np.bincount(r.codes, r.weight, len(labels)).tolist(), strict=True))
@@ -199,7 +209,7 @@ def _info(block: Block, names: tuple[Any, ...] | None, name: str, number: int) -
         labels=block.labels,
         weights=weights,
         held_out=held_weights,
-        n_bytes=n_bytes,
+        n_bytes=block.n_bytes,
         software=(__version__, VECTOR_BYTES),
     )
 
@@ -239,8 +249,7 @@ class Shard:
     @property
     def n_bytes(self) -> int:
         """Memory of the blocks."""
-        parts = [part for b in self.blocks for part in (b.trained, b.held_out)]
-        return sum(array.nbytes for part in parts for array in part if array is not None)
+        return sum(block.n_bytes for block in self.blocks)
 
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + self.n_bytes

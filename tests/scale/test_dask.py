@@ -153,6 +153,15 @@ def test_partitions_that_are_computed_already(client, data):
     assert same(fitted(client, data), fitted(client, persisted))
 
 
+def test_rows_stay_where_they_are_packed(client):
+    def sent(dask_worker):
+        return dask_worker.transfer_outgoing_bytes_total
+
+    before = sum(client.run(sent).values())
+    fitted(client, on_cluster(*table(40_000), rows=4000), max_iter=1, batch_size=500)
+    assert sum(client.run(sent).values()) - before < 40_000 * 6 * 4 / 4
+
+
 def test_class_weights_are_weights_of_rows(client, data):
     weight = da.where(data[1], 3.0, 1.0)
     model = DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client)
