@@ -4,12 +4,12 @@ It needs the extra `dask`.
 """
 
 try:
-    import dask.array  # noqa: F401
-    import distributed  # noqa: F401
-except ImportError as error:
-    raise ImportError("fastmlp.dask needs Dask: python -m pip install 'fastmlp[dask]'") from error
-
-from fastmlp.dask.estimator import DaskMLPBinaryClassifier
+    from fastmlp.dask.estimator import DaskMLPBinaryClassifier
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
+        raise
+    message = "fastmlp.dask needs Dask: python -m pip install 'fastmlp[dask]'"
+    raise ImportError(message) from error
 
 __all__ = ["DaskMLPBinaryClassifier"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import dask
+import dask.array
 import numpy as np
 from dask.delayed import Delayed
 from distributed import Future

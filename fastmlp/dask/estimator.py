@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, Self
 
+import dask
 import numpy as np
 from distributed import Client
 from numpy.typing import ArrayLike, NDArray
@@ -277,8 +278,6 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         -------
         float
         """
-        import dask
-
         asked = self.predict(X), y, sample_weight
         # `client` need not be the default one, and may have what these are made of.
         predicted, y, weight = dask.compute(*asked, scheduler=self.client)

@@ -15,21 +15,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from fastmlp.dask.cluster import Cluster, client_for, workers_of
 from fastmlp.dask.collections import known_rows, partitions
 from fastmlp.dask.loading import Loading
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
-from fastmlp.data.labels import check_classes
 from fastmlp.data.split import Validation
 from fastmlp.estimators import runs, starts
-from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.given import Given, Problem
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, Solver, warn_of_batch_size
-from fastmlp.estimators.validation import check_arguments
+from fastmlp.estimators.validation import check_arguments, plain_metric
 from fastmlp.network.session import Session
 from fastmlp.training.shards import Score, Task
 
@@ -42,24 +40,6 @@ LEAST_MINIBATCHES = 20
 
 _NAMES = ("X", "y", "sample_weight")
 _NAMES_VAL = ("X_val", "y_val", "sample_weight_val")
-
-
-def fit(estimator: Any, given: Given) -> None:
-    """Train an estimator; with warm_start, from the weights that it has."""
-    earlier = runs.fitted_attributes(estimator) if estimator.warm_start else {}
-    known = earlier.get("classes_")
-    _say(with_callbacks(_train)(estimator, given, earlier, known))
-
-
-def partial_fit(estimator: Any, given: Given, classes: ArrayLike | None) -> None:
-    """Train an estimator for one epoch, from where the last call left it."""
-    known = check_classes(vars(estimator).get("classes_"), classes)
-    _say(_train(estimator, given, runs.fitted_attributes(estimator), known, one_epoch=True))
-
-
-def _say(warning: Warning | None) -> None:
-    if warning is not None:
-        warnings.warn(warning, stacklevel=4)
 
 
 def _train(
@@ -105,7 +85,10 @@ def _train(
             solver = ByEpochs(
                 problem, settings, earlier, np.empty(0, np.int64), _validation(settings, problem),
                 one_epoch, n_rows,
-                partial(_new_rounds, fleet, task, estimator.learning_rate_scale),
+                partial(
+                    _new_rounds, fleet, task, estimator.learning_rate_scale,
+                    score_of=partial(_score, settings, len(problem.data.classes)),
+                ),
             )  # fmt: skip
         else:
             solver = ByLBFGS(problem, settings, earlier)
@@ -118,6 +101,11 @@ def _train(
         if cluster.failure is not None:
             raise cluster.failure
         return warning
+
+
+#: From an estimator and what is given, and for the second the classes too.
+fit = partial(runs.fit, _train)
+partial_fit = partial(runs.partial_fit, _train)
 
 
 def _check_arguments(given: Given, settings: Settings) -> None:
@@ -156,17 +144,18 @@ def _new_rounds(
 
 
 def _validation(settings: Settings, problem: Problem) -> Validation | None:
-    """What the score of an epoch is, of sums over the validation rows."""
+    """Tell that there are rows to validate on, of which none lies here."""
     if not settings.early_stopping:
         return None
-
-    def metric(total: Any, *_: Any) -> float:
-        score: Score = total
-        if settings.scoring == "loss":
-            return -score.loss / score.weight
-        return 1.0 if len(problem.data.classes) == 1 else score.right / score.weight
-
+    metric = plain_metric(settings, len(problem.data.classes))
     return Validation(problem.data.rows, None, np.empty(0, np.bool_), None, metric)
+
+
+def _score(settings: Settings, n_classes: int, total: Score) -> float:
+    """Take the score of an epoch, of sums over the validation rows."""
+    if settings.scoring == "loss":
+        return -total.loss / total.weight
+    return 1.0 if n_classes == 1 else total.right / total.weight
 
 
 def _warn_of_small_shards(fleet: Fleet, settings: Settings) -> None:

@@ -50,6 +50,10 @@ class Loading:
         self, cluster: Cluster, settings: Settings, earlier: Mapping[str, Any], seed: int
     ) -> None:
         self.cluster, self.settings, self.earlier, self.seed = cluster, settings, earlier, seed
+        # Of each shard: partitions, those to validate on last; how many are to train on.
+        self.packed: list[list[Any]] = []
+        self.infos: list[list[Info]] = []
+        self.n_parts: list[int] = []
 
     def pack(
         self, parts: Sequence[Partition], sizes: list[int] | None, validation: Sequence[Partition]
@@ -65,7 +69,7 @@ class Loading:
         share = 0.0
         if settings.early_stopping and not validation:
             share = settings.validation_fraction
-        self.packed: list[list[Any]] = [[] for _ in cluster.homes]
+        self.packed = [[] for _ in cluster.homes]
         packing = Packing(dtype, share, self.seed)
         for number, own in enumerate(_of_shards(sizes or [1] * len(parts), len(cluster.homes))):
             self._pack(number, [(k, parts[k]) for k in own], packing)
@@ -81,7 +85,6 @@ class Loading:
         ]
         everything: list[Info] = [cluster.result(info) for info in infos]
         cluster.forget(infos)
-        self.infos: list[list[Info]] = []
         for own in self.packed:
             self.infos.append(everything[: len(own)])
             everything = everything[len(own) :]
@@ -132,7 +135,8 @@ class Loading:
         sample = self.cluster.result(rows)
         rows_of_it = as_rows(sample.X, self.settings.first_dtype(dtype))
         data = TrainingData(rows_of_it, sample.targets, sample.weight, classes)
-        checked = CheckedData(sample.X, given.y, classes, None)  # type: ignore[arg-type]
+        y: Any = given.y  # callbacks are told of the collection
+        checked = CheckedData(sample.X, y, classes, None)
         return Problem(estimator, draft, given, checked, data, by_class), fleet
 
     def _fleet(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dask
+import dask.array
 import numpy as np
 from numpy.typing import NDArray
 

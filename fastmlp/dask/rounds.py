@@ -8,7 +8,7 @@ compute again what a lost worker had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -60,15 +60,26 @@ class Fleet:
             for number, shard in enumerate(self.shards)
         ]
 
-    def tree(self, function: Callable[..., Any], futures: Sequence[Future]) -> Future:
-        """Have results put together in groups, and those of groups, always in the same order."""
-        submit, homes = self.cluster.submit, len(self.shards)
-        while len(futures) > 1:
-            groups = [futures[k : k + _FAN_IN] for k in range(0, len(futures), _FAN_IN)]
+    def grouped(
+        self, function: Callable[..., Any], futures: list[Future]
+    ) -> tuple[list[Future], list[Future]]:
+        """Have results put together in groups, until few are left; always in the same order.
+
+        Returns
+        -------
+        left : list of Future
+            So few that one task can put them together.
+        made : list of Future
+            All that have been made on the way.
+        """
+        made: list[Future] = []
+        while len(futures) > _FAN_IN:
             futures = [
-                submit(k * _FAN_IN % homes, function, *group) for k, group in enumerate(groups)
+                self.cluster.submit(first, function, *futures[first : first + _FAN_IN])
+                for first in range(0, len(futures), _FAN_IN)
             ]
-        return futures[0]
+            made += futures
+        return futures, made
 
 
 @dataclass
@@ -83,28 +94,31 @@ class Rounds(Training):
         What each does.
     rate_scale : float
         By which learning rates are multiplied in a shard.
+    score_of : callable
+        What early stopping goes by, of sums over the validation rows.
     """
 
     fleet: Fleet = field(kw_only=True)
     task: Task = field(kw_only=True)
     rate_scale: float = field(kw_only=True)
+    score_of: Callable[[Score], float] = field(kw_only=True)
     _epoch: int = field(default=0, init=False)
 
     def train_epoch(self, rates: float | Array) -> tuple[float, int]:
         """Train for an epoch: the mean loss of its minibatches, and how many rows they had."""
-        with self._keeping_epochs():
+        with self._keeping_epochs(self._epoch):
             return self._train_epoch(rates)
 
     @contextmanager
-    def _keeping_epochs(self) -> Iterator[None]:
-        """Have an error after the first epoch end training as an interrupt does.
+    def _keeping_epochs(self, n_whole: int) -> Iterator[None]:
+        """Have an error end training as an interrupt does, if so many epochs are any.
 
         The estimator takes on the newest whole epoch, and `fit` raises the error then.
         """
         try:
             yield
         except Exception as error:
-            if self._epoch == 0:
+            if n_whole == 0:
                 raise
             self.fleet.cluster.failure = error
             raise KeyboardInterrupt from error
@@ -124,16 +138,9 @@ class Rounds(Training):
                 )
                 for number, shard in enumerate(fleet.shards)
             ]  # fmt: skip
-            passed += parts
-            while len(parts) > _FAN_IN:
-                groups = [parts[i : i + _FAN_IN] for i in range(0, len(parts), _FAN_IN)]
-                parts = [
-                    cluster.submit(i * _FAN_IN, work.mean, None, *group)
-                    for i, group in enumerate(groups)
-                ]
-                passed += parts
-            newest = cluster.submit(0, work.mean, newest, *parts)
-            passed.append(newest)
+            left, made = fleet.grouped(work.mean_of_group, parts)
+            newest = cluster.submit(0, work.mean, newest, *left)
+            passed += [*parts, *made, newest]
         cluster.forget(passed[:-1])  # Dask keeps those that others need
         progress = cluster.result(newest)
         cluster.forget([newest])
@@ -143,17 +150,17 @@ class Rounds(Training):
 
     def measure(self, validation: Validation) -> tuple[float, float]:
         """Loss and score on the validation rows of all shards."""
-        with self._keeping_epochs():
-            return self._measure(validation)
+        with self._keeping_epochs(self._epoch - 1):  # the newest has no score yet
+            return self._measure()
 
-    def _measure(self, validation: Validation) -> tuple[float, float]:
+    def _measure(self) -> tuple[float, float]:
         cluster, network = self.fleet.cluster, self.session.network
         flat = network.flatten(self.session.get_parameters())
         parameters = cluster.submit(0, work.value, flat)
         futures = self.fleet.of_each(work.score, parameters, self.task)
         total: Score = reduce(add, [cluster.result(future) for future in futures], Score())
         cluster.forget([parameters, *futures])
-        return total.loss / total.weight, validation.metric(total, None, None)  # type: ignore
+        return total.loss / total.weight, self.score_of(total)
 
 
 class ShardedLoss:
@@ -199,9 +206,11 @@ class ShardedLoss:
         cluster.plan()
         parameters = cluster.submit(0, work.value, self._flat)
         futures = self.fleet.of_each(work.gradient, parameters, self.task)
-        whole = self.fleet.tree(work.add, futures)
+        left, made = self.fleet.grouped(work.add, futures)
+        whole = cluster.submit(0, work.add, *left)
+        cluster.forget([parameters, *futures, *made])
         loss, slope, total = cluster.result(whole)
-        cluster.forget([parameters, *futures, whole])
+        cluster.forget([whole])
         weights, biases = network.unflatten(self._flat)
         penalty = network.flatten((weights, [np.zeros_like(b) for b in biases]))
         loss = (loss + 0.5 * alpha * float(penalty @ penalty)) / total

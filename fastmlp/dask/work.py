@@ -31,9 +31,14 @@ def train(
     return _alone(train_round, shard, progress, task, place, rates, n_threads=n_threads)
 
 
-def mean(before: Progress | None, *shards: Progress) -> Progress:
+def mean(before: Progress, *shards: Progress) -> Progress:
     """`average` at a worker."""
     return average(before, shards)
+
+
+def mean_of_group(*shards: Progress) -> Progress:
+    """`average` of some shards, which is to be averaged with those of others."""
+    return average(None, shards)
 
 
 def score(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:

@@ -313,22 +313,28 @@ class ParquetSource:
             pa.default_memory_pool().release_unused()
 
     def _of_group(self, file: Any, path: str, group: int) -> Iterator[Chunk]:
-        where, first, table = f"{path}, row group {group}", 0, self._table
+        where, table = f"{path}, row group {group}", self._table
         assert table is not None
         # In one thread: Arrow's threads keep memory that others have freed.
         batches = file.iter_batches(
             self._rows, row_groups=[group], columns=table.names, use_threads=False
         )
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{where}, from row {first} on: {error}") from error
-            if batch is None:
-                return
-            if batch.num_rows:
-                yield table.chunk(batch, where, first)
-            first += batch.num_rows
+        yield from _chunks(batches, table, where)
+
+
+def _chunks(batches: Iterator[Any], table: Any, where: str) -> Iterator[Chunk]:
+    """Make chunks of the batches of a file, or of a part of it; an error says from which row on."""
+    first = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{where}, from row {first} on: {error}") from error
+        if batch is None:
+            return
+        if batch.num_rows:
+            yield table.chunk(batch, where, first)
+        first += batch.num_rows
 
 
 class DatasetSource:
@@ -380,18 +386,8 @@ class DatasetSource:
             yield from self._of(fragment, where, {**how, "schema": self._dataset.schema})
 
     def _of(self, rows: Any, where: str, how: dict[str, Any]) -> Iterator[Chunk]:
-        first = 0
         try:
             batches = rows.to_batches(**how)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{where}: {error}") from error
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{where}, from row {first} on: {error}") from error
-            if batch is None:
-                return
-            if batch.num_rows:
-                yield self._table.chunk(batch, where, first)
-            first += batch.num_rows
+        yield from _chunks(batches, self._table, where)

@@ -55,7 +55,7 @@ class Scratch:
         free = shutil.disk_usage(self.folder).free
         if self._bytes_of(needed) > free:
             raise self._full(f"{free:,} are free")
-        # Without a buffer: what is read goes straight to where it is wanted.
+        # `close` closes it. Without a buffer: what is read goes straight to where it is wanted.
         how: dict[str, Any] = {"prefix": "fastmlp-", "buffering": 0}
         self._file = tempfile.TemporaryFile(dir=self.folder, **how)  # noqa: SIM115
 

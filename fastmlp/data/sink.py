@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastmlp.data.checks import check_fits_in
 from fastmlp.data.chunks import Chunk, Order, Source
-from fastmlp.data.parts import Part
+from fastmlp.data.parts import Part, piece_rows
 from fastmlp.data.scratch import Kept, Scratch, is_held_out, part_like
 from fastmlp.data.totals import Labels, Totals
 
@@ -41,8 +41,6 @@ class Room:
         For everything.
     batch_rows : int
         Rows of a minibatch.
-    piece_bytes, window_pieces : int
-        The most bytes of a piece of a file, and the fewest pieces of a window.
     reading : int, default=0
         Bytes that reading takes while there are two windows. The first pass has one, and what it
         reads has room in place of the other.
@@ -50,8 +48,6 @@ class Room:
 
     n_bytes: int
     batch_rows: int
-    piece_bytes: int
-    window_pieces: int
     reading: int = 0
 
     def window_bytes(self) -> int:
@@ -84,8 +80,7 @@ class Room:
 
     def piece_rows(self, X: Array) -> int:
         """Rows of a piece: few enough that a window mixes many of them."""
-        by_bytes = self.piece_bytes // (X[:1].nbytes + _BESIDE)
-        return max(1, min(by_bytes, self.rows(X) // self.window_pieces))
+        return piece_rows(X[:1].nbytes + _BESIDE, self.rows(X))
 
 
 @dataclass
@@ -175,14 +170,14 @@ class Sink:
         assert self.kept is not None
         room, held = self.storing.room, self.kept.rows
         X = self.kept.room.X
-        window_rows, piece_rows = room.window_rows(X), room.piece_rows(X)
-        n = min(held.n_rows, max(room.batch_rows, piece_rows))
+        window_rows, block_rows = room.window_rows(X), room.piece_rows(X)
+        n = min(held.n_rows, max(room.batch_rows, block_rows))
         self.sample = part_like(held, n)
         self.sample.put(0, held.rows(0, n))
         if self.storing.folder is not False:
             out = 0.0 if self.held_out is None else self.held_out[1]
             for share in [1 - out, out] if out else [1.0]:
-                block = part_like(held, piece_rows)
+                block = part_like(held, block_rows)
                 file = Scratch(self.storing.folder, block, int((self.needed or 0) * share))
                 self.files.append(self.stack.enter_context(file))
         for first in range(0, held.n_rows, _MOVED_ROWS):

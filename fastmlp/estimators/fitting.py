@@ -9,22 +9,21 @@ fitted even so.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from fastmlp.data.checks import TrainingData, check_training_data
 from fastmlp.data.class_weights import class_weights, weighted
-from fastmlp.data.labels import check_classes, check_labels, encode
+from fastmlp.data.labels import check_labels, encode
 from fastmlp.data.rows import as_rows
 from fastmlp.estimators import runs, starts
-from fastmlp.estimators.callbacks import has_callbacks, with_callbacks
+from fastmlp.estimators.callbacks import has_callbacks
 from fastmlp.estimators.given import Given, Problem
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, Solver, warn_of_batch_size
@@ -33,23 +32,6 @@ from fastmlp.network.session import Session
 from fastmlp.runtime.team import available_threads
 
 Array = NDArray[Any]
-
-
-def fit(estimator: Any, given: Given) -> None:
-    """Train an estimator; with warm_start, from the weights that it has."""
-    earlier = runs.fitted_attributes(estimator) if estimator.warm_start else {}
-    _say(with_callbacks(_train)(estimator, given, earlier, earlier.get("classes_")))
-
-
-def partial_fit(estimator: Any, given: Given, classes: ArrayLike | None) -> None:
-    """Train an estimator for one epoch, from where the last call left it."""
-    known = check_classes(vars(estimator).get("classes_"), classes)
-    _say(_train(estimator, given, runs.fitted_attributes(estimator), known, one_epoch=True))
-
-
-def _say(warning: Warning | None) -> None:
-    if warning is not None:
-        warnings.warn(warning, stacklevel=4)
 
 
 def _train(
@@ -109,6 +91,11 @@ def _train(
     for number, rng in enumerate(generators[1:], 1):
         sessions[number], _ = start(rng)
     return runs.train(solver, sessions, generators, dtype, at_once=at_once, one_epoch=one_epoch)
+
+
+#: From an estimator and what is given, and for the second the classes too.
+fit = partial(runs.fit, _train)
+partial_fit = partial(runs.partial_fit, _train)
 
 
 def _side_by_side(estimator: Any, settings: Settings, n_starts: int) -> tuple[int, int | None]:

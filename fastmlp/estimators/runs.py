@@ -7,21 +7,23 @@ which the best is kept, and what an estimator takes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
 from fastmlp.data.checks import check_fits_in
+from fastmlp.data.labels import check_classes
 from fastmlp.estimators import starts
 from fastmlp.estimators.attributes import take_on
-from fastmlp.estimators.callbacks import Told, tell
+from fastmlp.estimators.callbacks import Told, tell, with_callbacks
 from fastmlp.estimators.divergence import why_diverged
-from fastmlp.estimators.given import network_attributes
+from fastmlp.estimators.given import Given, network_attributes
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import Solver
 from fastmlp.estimators.starts import Trained
@@ -31,6 +33,29 @@ from fastmlp.training.loop import FitResult, all_finite
 from fastmlp.training.weights import FLOAT64, Weights, check_finite, check_parameters
 
 Array = NDArray[Any]
+
+
+Train = Callable[..., Warning | None]
+
+
+def fit(train: Train, estimator: Any, given: Given) -> None:
+    """Train an estimator; with warm_start, from the weights that it has.
+
+    train : from the estimator, what is given, attributes to go on from and known classes
+    """
+    earlier = fitted_attributes(estimator) if estimator.warm_start else {}
+    _say(with_callbacks(train)(estimator, given, earlier, earlier.get("classes_")))
+
+
+def partial_fit(train: Train, estimator: Any, given: Given, classes: ArrayLike | None) -> None:
+    """Train an estimator for one epoch, from where the last call left it; train : as above."""
+    known = check_classes(vars(estimator).get("classes_"), classes)
+    _say(train(estimator, given, fitted_attributes(estimator), known, one_epoch=True))
+
+
+def _say(warning: Warning | None) -> None:
+    if warning is not None:
+        warnings.warn(warning, stacklevel=4)
 
 
 def draft_of(estimator: Any) -> Any:

@@ -29,7 +29,7 @@ from fastmlp.estimators.solvers import ByEpochs, warn_of_batch_size
 from fastmlp.estimators.validation import plain_metric, validation_of
 from fastmlp.network.session import Session
 from fastmlp.training.streams import PassingWindows, Streamed
-from fastmlp.training.windows import PIECE_BYTES, PIECES_OF_WINDOW, Pieces, StoredWindows, Windows
+from fastmlp.training.windows import Pieces, StoredWindows, Windows
 
 Array = NDArray[Any]
 
@@ -59,13 +59,7 @@ class Streams:
         """What the memory is for."""
         sources = [self.source] if self.validation is None else [self.source, self.validation]
         reading = max(source.reading for source in sources) if self.folder is False else 0
-        return Room(
-            self.memory,
-            settings.minibatch_rows(sys.maxsize),
-            PIECE_BYTES,
-            PIECES_OF_WINDOW,
-            reading,
-        )
+        return Room(self.memory, settings.minibatch_rows(sys.maxsize), reading)
 
 
 @dataclass
@@ -156,7 +150,8 @@ class Taken:
 
     def _problem(self, estimator: Any, draft: Any, given: Given, data: TrainingData) -> Problem:
         y, weight = np.asarray(given.y), given.sample_weight
-        checked = CheckedData(given.X, y, self.classes, weight)  # type: ignore[arg-type]
+        weight = None if weight is None else np.asarray(weight)
+        checked = CheckedData(given.X, y, self.classes, weight)
         return Problem(estimator, draft, given, checked, data, self.by_class)
 
     def _by_windows(
@@ -198,11 +193,8 @@ class Taken:
         if sink.files:
             store = sink.files[file]
             store.finish = finish
-            pieces, batch_rows = (
-                Pieces(store.n_rows, store.block_rows),
-                sink.storing.room.batch_rows,
-            )
-            return StoredWindows(store, pieces, own, batch_rows)
+            pieces = Pieces(store.n_rows, store.block_rows)
+            return StoredWindows(store, pieces, own, sink.storing.room.batch_rows)
         source = self.streams.source if number == 0 else self.streams.validation
         assert source is not None
         parts = parts_of(source, sink.storing, self.classes, self.by_class)

@@ -20,7 +20,7 @@ from fastmlp.version import __version__
 Array = NDArray[Any]
 
 
-class Rows(NamedTuple):
+class BlockRows(NamedTuple):
     """Rows of a block: features, numbers of the labels among the block's, and weights or None."""
 
     X: Array
@@ -34,14 +34,14 @@ class Block:
 
     Attributes
     ----------
-    trained, held_out : Rows
+    trained, held_out : BlockRows
         To train on, and to validate on.
     labels : ndarray
         The labels in it, sorted.
     """
 
-    trained: Rows
-    held_out: Rows
+    trained: BlockRows
+    held_out: BlockRows
     labels: Array
 
     @property
@@ -155,7 +155,7 @@ def pack(X: Any, y: Any, weight: Any, number: int, packing: Packing) -> tuple[Bl
 
 def _checked(
     X: Any, y: Any, weight: Any, dtype: np.dtype[Any] | None
-) -> tuple[Rows, Array, tuple[Any, ...] | None]:
+) -> tuple[BlockRows, Array, tuple[Any, ...] | None]:
     """Check rows, labels and weights; returns the rows, the labels in y, and names of columns."""
     names = tuple(X.columns) if hasattr(X, "columns") else None
     n = X.shape[0] if hasattr(X, "shape") else len(X)
@@ -183,12 +183,12 @@ def _checked(
             if weight.min() < 0:
                 raise ValueError("Negative values in data passed to sample_weight.")
         weight = weight.astype(np.float64, copy=False)
-    return Rows(X, codes, weight), labels, names
+    return BlockRows(X, codes, weight), labels, names
 
 
-def _some(rows: Rows, which: Any) -> Rows:
+def _some(rows: BlockRows, which: Any) -> BlockRows:
     weight = None if rows.weight is None else rows.weight[which]
-    return Rows(rows.X[which], rows.codes[which], weight)
+    return BlockRows(rows.X[which], rows.codes[which], weight)
 
 
 def _info(block: Block, names: tuple[Any, ...] | None, name: str, number: int) -> Info:
@@ -286,7 +286,7 @@ class Shard:
             for begin in range(0, len(rows.codes), n_rows):
                 yield self._part(block, rows, begin, min(begin + n_rows, len(rows.codes)))
 
-    def _part(self, block: Block, rows: Rows, first: int, last: int) -> Part:
+    def _part(self, block: Block, rows: BlockRows, first: int, last: int) -> Part:
         is_last = np.array([label == self.classes[-1] for label in block.labels.tolist()])
         if len(self.classes) == 1:
             is_last[:] = False

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.data.parts import Part
+from fastmlp.data.parts import Part, piece_rows
 from fastmlp.data.rows import as_rows
 from fastmlp.network.layout import Network
 from fastmlp.network.optimizer import Optimizer
 from fastmlp.network.regularisation import Regularisation
 from fastmlp.network.session import Session, State
 from fastmlp.training.blocks import Shard
-from fastmlp.training.windows import Pieces, piece_rows, read, train_on, window_rows
+from fastmlp.training.windows import Pieces, read, train_on, window_rows
 
 Array = NDArray[Any]
 
@@ -148,8 +148,8 @@ def train_round(
             yield read(shard, pieces.ranges(order, begin, end), room)
 
     bits = np.random.MT19937(np.random.SeedSequence([task.seed, epoch, number, n_round]))
-    batches = np.arange(first, last, task.batch_size)
     if not isinstance(rates, float):
+        batches = np.arange(first, last, task.batch_size)
         # At the same share of the epoch, however many minibatches a shard has.
         rates = rates[batches * len(rates) // shard.n_rows]
     rng = np.random.RandomState(bits)

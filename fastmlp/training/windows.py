@@ -27,13 +27,6 @@ from fastmlp.training.loop import Training, shuffle
 Array = NDArray[Any]
 Ranges = list[tuple[int, int]]
 
-#: Most bytes of a piece: long enough for a disk, and a window of 200 MiB has thousands of them.
-PIECE_BYTES = 2**17
-
-#: Fewest pieces of a full window. Where rows are sorted by their targets, the share of a class in a
-#: window of so many is right to 0.02. A short last window of few pieces raised log loss by 12%.
-PIECES_OF_WINDOW = 512
-
 #: How often a waiting thread looks around: a wait without a limit hears no Ctrl-C on Windows.
 _WAIT_SECONDS = 0.1
 
@@ -84,11 +77,6 @@ class Pieces:
             start = int(starts[k]) + max(0, first - begin)
             runs.append((start, int(starts[k]) + min(last, int(ends[k])) - begin))
         return runs
-
-
-def piece_rows(row_bytes: int, window_rows: int) -> int:
-    """Rows of a piece, for windows of so many rows."""
-    return max(1, min(PIECE_BYTES // max(1, row_bytes), window_rows // PIECES_OF_WINDOW))
 
 
 def window_rows(n_rows: int, most: int, batch_rows: int) -> int:

@@ -26,6 +26,7 @@ from in_process import cluster, on_cluster, quietly, table
 
 from fastmlp.dask import DaskMLPBinaryClassifier
 from fastmlp.dask.cluster import homes, workers_of
+from fastmlp.dask.rounds import Rounds
 
 X, Y = table()
 SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
@@ -179,6 +180,27 @@ def test_early_stopping(client, data):
     np.testing.assert_allclose(
         by_loss.validation_scores_, np.negative(by_loss.validation_loss_curve_)
     )
+
+
+@pytest.mark.parametrize(("number", "n_iter"), [(1, None), (2, 1)])
+def test_a_failure_keeps_epochs_that_have_a_score(client, data, monkeypatch, number, n_iter):
+    calls, measure = [], Rounds._measure
+
+    def failing(self):
+        calls.append(self)
+        if len(calls) == number:
+            raise ArithmeticError("out of luck")
+        return measure(self)
+
+    monkeypatch.setattr(Rounds, "_measure", failing)
+    model = DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, early_stopping=True, client=client)
+    with pytest.raises(ArithmeticError, match="out of luck"):
+        quietly(model.fit, *data)
+    if n_iter is None:
+        assert not hasattr(model, "coefs_")
+    else:
+        assert len(model.validation_scores_) == n_iter
+        assert model.best_epoch_ == 0
 
 
 def test_validation_rows_that_are_given(client, data):

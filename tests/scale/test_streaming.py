@@ -5,15 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier, streaming
 from fastmlp.data.scratch import is_held_out
 from fastmlp.data.sink import Room
-from fastmlp.training.windows import PIECE_BYTES, PIECES_OF_WINDOW, Pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -61,28 +58,6 @@ def assert_same(a, b):
         assert getattr(a, name) == getattr(b, name)
     for name in ("t_", "n_iter_", "best_epoch_", "learning_rate_curve_", "n_features_in_"):
         assert getattr(a, name) == getattr(b, name)
-
-
-@given(
-    n_rows=st.integers(1, 300),
-    piece_rows=st.integers(1, 50),
-    window=st.integers(1, 120),
-    seed=st.integers(0, 1000),
-)
-@settings(max_examples=60, deadline=None)
-def test_windows_hold_each_row_once(n_rows, piece_rows, window, seed):
-    pieces = Pieces(n_rows, piece_rows)
-    order = np.random.RandomState(seed).permutation(pieces.n_pieces).astype(np.int64)
-    expected = np.concatenate(
-        [np.arange(n_rows)[k * piece_rows : (k + 1) * piece_rows] for k in order]
-    )
-    found = []
-    for first in range(0, n_rows, window):
-        runs = pieces.ranges(order, first, first + window)
-        rows = [row for start, stop in runs for row in range(start, stop)]
-        assert len(rows) == min(window, n_rows - first)
-        found += rows
-    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +113,7 @@ def test_validation_rows_of_their_own_in_one_window(data):
 
 def oracle(model, X, y, memory, epochs):
     """The same by partial_fit on the windows that an independent loop makes."""
-    room = Room(memory, model.batch_size, PIECE_BYTES, PIECES_OF_WINDOW)
+    room = Room(memory, model.batch_size)
     window, piece = room.window_rows(X), room.piece_rows(X)
     assert len(X) > 2 * window
     n_windows = math.ceil(len(X) / window)
