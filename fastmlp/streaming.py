@@ -21,11 +21,11 @@ from sklearn.pipeline import Pipeline
 
 from fastmlp.data.chunks import Source, Wanted, source_of
 from fastmlp.data.sink import chunk_bytes
-from fastmlp.estimators import streamed, transformed
+from fastmlp.estimators import streamed, streamed_tables, transformed
 from fastmlp.estimators.classifier import MLPBinaryClassifier
+from fastmlp.estimators.first_pass import Streams
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.tabular import TabularMLPBinaryClassifier
-from fastmlp.estimators.taken import Streams
 
 __all__ = ["fit"]
 
@@ -57,7 +57,7 @@ def fit(
 
     Parameters
     ----------
-    model : MLPBinaryClassifier or Pipeline
+    model : MLPBinaryClassifier, TabularMLPBinaryClassifier or Pipeline
         Whose parameters to train by. With ``warm_start=True``, training goes on from its weights.
         A pipeline ends in one, after steps that have `partial_fit`, as StandardScaler and
         IncrementalPCA: each of them takes a pass over the rows more.
@@ -71,8 +71,9 @@ def fit(
     sample_weight : str, default=None
         The column of weights, which are not negative.
     columns : sequence of str, default=None
-        The features, in their order: columns of numbers. By default all that are neither target nor
-        weight, nor written down by pandas as the index.
+        The features, in their order: columns of numbers, or for a TabularMLPBinaryClassifier of
+        all that it reads. By default all that are neither target nor weight, nor written down by
+        pandas as the index.
     validation : path, list of paths, pyarrow.dataset.Dataset or callable, default=None
         Rows for early stopping to go by, with the same columns. By default, the share
         `validation_fraction` of the source, drawn row by row, so that the shares of the classes
@@ -91,7 +92,7 @@ def fit(
 
     Returns
     -------
-    model : MLPBinaryClassifier or Pipeline
+    model : MLPBinaryClassifier, TabularMLPBinaryClassifier or Pipeline
         The same, trained. `feature_names_in_` are the columns of tables. Attributes are those that
         `fit` leaves.
 
@@ -122,6 +123,13 @@ def fit(
     Callbacks of scikit-learn are told of the first rows as X and y, some hundred, where not all are
     in memory.
 
+    A TabularMLPBinaryClassifier learns its levels, and the ends of its columns, from all rows; the
+    first chunk says which columns are categories. Of more rows than a window has, about 100,000
+    are drawn to say where bins begin, all its networks hold out the same rows, which are drawn row
+    by row, and there are no `oof_probabilities_`. Its epochs are parts of the rows, so training may
+    end before the first pass does. It needs a scratch file, and a dictionary of all levels in
+    memory.
+
     The shuffle in two levels is that of L. Xu et al., "In-database machine learning with
     CorgiPile", SIGMOD 2022.
 
@@ -140,11 +148,12 @@ def fit(
     >>> model.score(X, y) > 0.95
     True
     """
-    network = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    is_raw = isinstance(network, TabularMLPBinaryClassifier)
-    if is_raw or not isinstance(network, MLPBinaryClassifier):
+    network: Any = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    is_table = isinstance(network, TabularMLPBinaryClassifier)
+    if not is_table and not isinstance(network, MLPBinaryClassifier):
         raise TypeError(
-            f"model must be an MLPBinaryClassifier or a Pipeline that ends in one, got {network!r}."
+            "model must be an MLPBinaryClassifier, a TabularMLPBinaryClassifier or a Pipeline that "
+            f"ends in one, got {network!r}."
         )
     if not get_config()["skip_parameter_validation"]:
         network._validate_params()
@@ -154,16 +163,21 @@ def fit(
         raise ValueError(f"scratch must be a folder that exists, None or False, got {scratch!r}.")
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got {columns!r}.")
-    wanted = Wanted(target, sample_weight, None if columns is None else list(columns))
+    raw = is_table and network is model  # steps in front of it take numbers
+    wanted = Wanted(target, sample_weight, None if columns is None else list(columns), raw)
     folder = scratch if scratch is None or scratch is False else os.fspath(scratch)
     batch_bytes = chunk_bytes(int(memory))
     rows: Source = source_of(source, wanted, batch_bytes)
     held_out = None if validation is None else source_of(validation, wanted, batch_bytes)
     streams = Streams(rows, held_out, int(memory), folder)
+    fit_network = streamed_tables.fit if is_table else streamed.fit
     if not isinstance(model, Pipeline):
-        streamed.fit(network, streams)
+        fit_network(network, streams)
         return model
-    streamed.check_settings(Settings.of(network), streams)
+    if is_table:
+        streamed_tables.check_settings(network, streams)
+    else:
+        streamed.check_settings(Settings.of(network), streams)
     transformed.check_steps(model)
     changed, changed_held_out, fitted = transformed.fit_steps(model, rows, held_out)
 
@@ -171,5 +185,5 @@ def fit(
         transformed.take_names(fitted, rows.names)
         model.steps[:-1] = fitted
 
-    streamed.fit(network, replace(streams, source=changed, validation=changed_held_out), take_on)
+    fit_network(network, replace(streams, source=changed, validation=changed_held_out), take_on)
     return model

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
     Attributes
     ----------
     X : ndarray of shape (n, n_features)
-        Finite numbers, row by row.
+        Finite numbers, row by row; where a raw table is wanted, that, of any kind.
     y : ndarray of shape (n,)
         The labels.
     weight : ndarray of float64 of shape (n,), or None
@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
         The number of the first row in that part.
     """
 
-    X: Array
+    X: Any
     y: Array
     weight: NDArray[np.float64] | None
     where: str
@@ -61,11 +61,14 @@ class Wanted:
         The column of weights, if there is one.
     columns : list of str, or None
         The features, in their order; None for all other columns.
+    raw : bool
+        Whether features may be of all kinds, and with gaps.
     """
 
     target: str | None
     weight: str | None = None
     columns: list[str] | None = None
+    raw: bool = False
 
 
 class Source(Protocol):
@@ -131,11 +134,19 @@ def dtype_of_matrix(dtypes: Iterable[Any]) -> np.dtype[Any]:
 
 
 class Pairs:
-    """Chunks (X, y) or (X, y, weight), checked against the first of them."""
+    """Chunks (X, y) or (X, y, weight), checked against the first of them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    raw : bool, default=False
+        Whether X is a raw table, which is left as it is.
+    """
+
+    def __init__(self, *, raw: bool = False) -> None:
+        self._raw = raw
         self.names: list[str] | None = None
-        self._first: tuple[int, np.dtype[Any], bool] | None = None
+        self._weighted: bool | None = None
+        self._first: tuple[int, np.dtype[Any]] | None = None
 
     def chunk(self, given: Any, number: int) -> Chunk:
         """Check one; number : its place among them, for errors."""
@@ -148,23 +159,32 @@ class Pairs:
         weight = given[2] if len(given) == 3 else None
         try:
             names = names_of(X)
-            X = check_array(
-                X, dtype=DTYPES_OF_X, order="C", ensure_all_finite=False, ensure_min_samples=0
-            )
+            if not self._raw:
+                X = check_array(
+                    X, dtype=DTYPES_OF_X, order="C", ensure_all_finite=False, ensure_min_samples=0
+                )
             y = column_or_1d(y)
             check_consistent_length(X, y, weight)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from error
-        self._check_alike(X, names, weight is not None, where)
-        check_finite(X, names, where, 0)
+        self._check_weighted(weight is not None, where)
+        if not self._raw:
+            self._check_alike(X, names, where)
+            check_finite(X, names, where, 0)
         if weight is not None:
             weight = check_weight(weight, "sample_weight", where, 0)
         return Chunk(X, y, weight, where, 0)
 
-    def _check_alike(self, X: Array, names: list[str] | None, weighted: bool, where: str) -> None:
+    def _check_weighted(self, weighted: bool, where: str) -> None:
+        if self._weighted is None:
+            self._weighted = weighted
+        if weighted != self._weighted:
+            raise ValueError(f"sample_weight must come with all chunks or none; see {where}.")
+
+    def _check_alike(self, X: Array, names: list[str] | None, where: str) -> None:
         if self._first is None:
-            self._first, self.names = (X.shape[1], X.dtype, weighted), names
-        width, dtype, first_weighted = self._first
+            self._first, self.names = (X.shape[1], X.dtype), names
+        width, dtype = self._first
         if X.shape[1] != width:
             raise ValueError(f"{where} has {X.shape[1]} features, and the first one has {width}.")
         if names != self.names:
@@ -174,8 +194,6 @@ class Pairs:
                 f"{where} holds {X.dtype}, and the first one {dtype}, which does not hold all of "
                 "its numbers: give all chunks the same dtype."
             )
-        if weighted != first_weighted:
-            raise ValueError(f"sample_weight must come with all chunks or none; see {where}.")
 
 
 def names_of(X: Any) -> list[str] | None:
@@ -205,7 +223,7 @@ class Called:
 
     def __init__(self, function: Callable[[], Any], wanted: Wanted, batch_bytes: int) -> None:
         self._function, self._wanted, self._batch_bytes = function, wanted, batch_bytes
-        self._pairs = Pairs()
+        self._pairs = Pairs(raw=wanted.raw)
         self._table: Any = None
 
     @property
@@ -234,7 +252,7 @@ class Called:
             if hasattr(part, "__arrow_c_stream__") and not isinstance(part, tuple | list):
                 yield from self._of_stream(part, f"chunk {number}", 0)
                 continue
-            if self._wanted != Wanted(None):
+            if replace(self._wanted, raw=False) != Wanted(None):
                 raise ValueError(
                     "target, sample_weight and columns name columns of tables, and the source "
                     "gives chunks (X, y): pass target=None."
@@ -297,9 +315,9 @@ def source_of(given: Any, wanted: Wanted, batch_bytes: int) -> Source:
         )
     if wanted.target is None:
         raise TypeError("target must name the column of labels.")
-    from fastmlp.data import arrow
+    from fastmlp.data import parquet
 
     if is_path or is_list:
         paths = [given] if is_path else list(given)
-        return arrow.ParquetSource(arrow.files_of(paths), wanted, batch_bytes)
-    return arrow.DatasetSource(given, wanted, batch_bytes)
+        return parquet.ParquetSource(parquet.files_of(paths), wanted, batch_bytes)
+    return parquet.DatasetSource(given, wanted, batch_bytes)

@@ -23,6 +23,7 @@ def column_edges(
     min_samples_leaf: int,
     sample_weight: Array | None = None,
     dtype: Any = np.float64,
+    ends: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
     """Find the edges of the bins of a column.
 
@@ -42,6 +43,8 @@ def column_edges(
         Weights of the rows; those of weight 0 are left out.
     dtype : dtype, default=float64
         The type of the numbers that the bins are for, in which edges must differ.
+    ends : tuple of two float, default=None
+        The least and the greatest value of the column, where `x` has some of its rows only.
 
     Returns
     -------
@@ -58,7 +61,8 @@ def column_edges(
         sample_weight = None if sample_weight is None else sample_weight[present]
     if len(x) == 0:
         return np.empty(0)
-    ends = x.min(), x.max()
+    if ends is None:
+        ends = x.min(), x.max()
     if len(x) > MOST_ROWS:
         rows = _some_rows(len(x))
         x, y = x[rows], None if y is None else y[rows]

@@ -182,19 +182,22 @@ def part_like(rows: Part, n: int) -> Part:
     return Part.empty(n, rows.X.shape[1], rows.X.dtype, weighted=rows.weight is not None)
 
 
-def is_held_out(seed: int, first: int, n: int, share: float) -> NDArray[np.bool_]:
-    """Draw for each of some rows whether it is held out: by its number alone, whatever comes first.
+def draws(seed: int, first: int, n: int) -> NDArray[np.float64]:
+    """Draw a number from 0 to 1 for each of some rows: by its place alone, whatever comes first.
 
     Parameters
     ----------
     seed : int
         What all draws depend on.
     first, n : int
-        The number of the first row, and how many.
-    share : float
-        How many of all rows to hold out.
+        The place of the first row, and how many.
     """
-    draws = 4  # of a step of the counter
-    generator = np.random.Generator(np.random.Philox(key=seed, counter=first // draws))
-    skipped = first % draws
-    return generator.random(n + skipped)[skipped:] < share
+    of_a_step = 4  # of the counter
+    generator = np.random.Generator(np.random.Philox(key=seed, counter=first // of_a_step))
+    skipped = first % of_a_step
+    return generator.random(n + skipped)[skipped:]
+
+
+def is_held_out(seed: int, first: int, n: int, share: float) -> NDArray[np.bool_]:
+    """Draw for each of some rows whether it is among the share to hold out; see `draws`."""
+    return draws(seed, first, n) < share

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastmlp.data.checks import check_fits_in
 from fastmlp.data.chunks import Chunk, Order, Source
 from fastmlp.data.parts import Part, piece_rows
+from fastmlp.data.sample import Sample
 from fastmlp.data.scratch import Kept, Scratch, is_held_out, part_like
 from fastmlp.data.totals import Labels, Totals
 
@@ -42,8 +43,8 @@ class Room:
     batch_rows : int
         Rows of a minibatch.
     reading : int, default=0
-        Bytes that reading takes while there are two windows. The first pass has one, and what it
-        reads has room in place of the other.
+        Bytes that reading takes while there are two windows, or what else is kept then. The first
+        pass has one window, and what it reads has room in place of the other.
     """
 
     n_bytes: int
@@ -70,7 +71,7 @@ class Room:
         if not n:
             least = 2 * self.batch_rows * (X[:1].nbytes + _BESIDE) + self.reading
             least = -(-least * 8 // 7) + 1
-            reading = f", {self.reading} of them for pages of files" if self.reading else ""
+            reading = f", {self.reading} of them beside windows" if self.reading else ""
             raise ValueError(
                 f"memory={self.n_bytes} has no room for two minibatches of {self.batch_rows} rows "
                 f"of {X.shape[1]} features, which need {least}{reading}: raise it, or lower "
@@ -120,7 +121,8 @@ class Storing:
             check_fits_in(FLOAT32 if is_narrow else self.dtype, chunk.X)
         except ValueError as error:
             raise ValueError(f"{chunk.where}, from row {chunk.first} on: {error}") from error
-        return chunk.X.astype(self.dtype, copy=False)
+        stored: Array = chunk.X.astype(self.dtype, copy=False)
+        return stored
 
 
 @dataclass
@@ -137,12 +139,15 @@ class Sink:
         Which rows go to a second file, where there are files; see `is_held_out`.
     needed : int or None
         Rows that will come, if known.
+    drawn : Sample or None
+        Draws from the rows that are not held out, where there are files.
     """
 
     storing: Storing
     stack: ExitStack
     held_out: tuple[int, float] | None = None
     needed: int | None = None
+    drawn: Sample | None = None
     n_rows: int = 0
     kept: Kept | None = None
     is_full: bool = False
@@ -190,14 +195,19 @@ class Sink:
         if not self.files:
             return
         if self.held_out is None:
-            self.files[0].append(rows)
+            self._write_to_train_on(rows)
             return
         seed, share = self.held_out
         out = is_held_out(seed, first, rows.n_rows, share)
         held = _chosen(rows, out)
         self.held_totals.add(held.targets, held.weight)
-        for file, part in zip(self.files, (_chosen(rows, ~out), held), strict=True):
-            file.append(part)
+        self._write_to_train_on(_chosen(rows, ~out))
+        self.files[1].append(held)
+
+    def _write_to_train_on(self, rows: Part) -> None:
+        self.files[0].append(rows)
+        if self.drawn is not None:
+            self.drawn.add(rows)
 
     def window(self) -> Part:
         """Memory for a window."""

@@ -32,7 +32,7 @@ _ROWS_OF_A_BLOCK = 1024
 #: The largest number of a table: of larger ones, a difference may be infinite.
 LARGEST = 8e307
 
-_IN_FIT = "{} holds {} in row {}: name it in categorical_features, or turn it into numbers."
+TEXT_IN_FIT = "{} holds {} in row {}: name it in categorical_features, or turn it into numbers."
 _AFTER_FIT = "{} held numbers in fit, now {} in row {}."
 
 
@@ -66,7 +66,7 @@ class TableReader:
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
-        return tuple(_label(j, column.name) for j, column in enumerate(self.columns))
+        return tuple(label_of(j, column.name) for j, column in enumerate(self.columns))
 
     @cached_property
     def _levels(self) -> tuple[Levels | None, ...]:
@@ -99,7 +99,7 @@ class TableReader:
             If a column holds what is neither numbers nor text.
         """
         source = source_of(X, few_as_objects=True)
-        positions = self._positions(source)
+        positions = self.positions(source)
         if isinstance(source, ArraySource) and not self.categories:
             matrix = _whole(source)
             _check_finite(matrix, self._labels)
@@ -111,9 +111,9 @@ class TableReader:
                 columns.append(numbers_of(raw, label, _AFTER_FIT))
             else:
                 columns.append(codes_of(raw, levels, label))
-        return _assembled(columns, source, self._labels)
+        return assembled(columns, source, self._labels)
 
-    def _positions(self, source: Source) -> Sequence[int]:
+    def positions(self, source: Source) -> Sequence[int]:
         """Where the columns are in a table."""
         known, found = self.feature_names, source.names
         if known is not None and found is not None and tuple(found) != known:
@@ -168,8 +168,8 @@ def read_table(
     """
     source = source_of(X)
     names: Sequence[str | None] = source.names or [None] * source.shape[1]
-    labels = [_label(j, name) for j, name in enumerate(names)]
-    given = _given(categorical_features, source)
+    labels = [label_of(j, name) for j, name in enumerate(names)]
+    given = categories_given(categorical_features, source)
     whole = _whole(source) if isinstance(source, ArraySource) else None
     dtypes = source.dtypes
     columns, arrays = [], []
@@ -182,7 +182,7 @@ def read_table(
         is_category = kind_of(raw, label) == "category" if given is None else given[j]
         levels, array = _learned(raw, label) if is_category else (None, None)
         if array is None:
-            array = numbers_of(raw, label, _IN_FIT)
+            array = numbers_of(raw, label, TEXT_IN_FIT)
         kind: Any = "category" if is_category else "number"
         columns.append(Column(names[j], kind, levels, dtypes[j]))
         arrays.append(array)
@@ -190,10 +190,11 @@ def read_table(
     if whole is not None and not reader.categories:
         _check_finite(whole, labels)
         return reader, whole
-    return reader, _assembled(arrays, source, labels)
+    return reader, assembled(arrays, source, labels)
 
 
-def _label(j: int, name: str | None) -> str:
+def label_of(j: int, name: str | None) -> str:
+    """What errors call a column."""
     return f"column {j}" if name is None else f"column {name!r}"
 
 
@@ -204,7 +205,7 @@ def _learned(raw: Raw, label: str) -> tuple[tuple[Any, ...], Array]:
     return levels, codes_of(column, Levels(levels), label)
 
 
-def _given(categorical_features: Any, source: Source) -> Array | None:
+def categories_given(categorical_features: Any, source: Source) -> Array | None:
     """A mask of the columns that are named as categories; None if their types decide."""
     n_columns = source.shape[1]
     if isinstance(categorical_features, str):
@@ -253,7 +254,7 @@ def _whole(source: ArraySource) -> Array:
     return np.ascontiguousarray(source.matrix, dtype=_dtype_of(source))
 
 
-def _assembled(columns: Sequence[Array], source: Source, labels: Sequence[str]) -> Array:
+def assembled(columns: Sequence[Array], source: Source, labels: Sequence[str]) -> Array:
     """The matrix of these columns, checked for infinity."""
     n_rows = source.shape[0]
     matrix: Array = np.empty((n_rows, len(columns)), dtype=_dtype_of(source))

@@ -22,24 +22,19 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from fastmlp.data.checks import check_validation_labels, check_weights
 from fastmlp.data.class_weights import class_weights, weighted
+from fastmlp.data.facts import ColumnFacts
 from fastmlp.data.labels import encode, labels_of
 from fastmlp.data.rows import as_rows
 from fastmlp.data.split import Validation
 from fastmlp.data.table import TableReader, read_table
-from fastmlp.estimators.attributes import SET_BY_CHECKS
-from fastmlp.estimators.callbacks import tell
 from fastmlp.estimators.given import Given
+from fastmlp.estimators.tabular_networks import Fitting, Models, Outcome
 from fastmlp.estimators.tabular_scoring import metric_of
-from fastmlp.estimators.tabular_training import (
-    networks_at_once,
-    threads_of_networks,
-    train_networks,
-)
+from fastmlp.estimators.tabular_training import networks_at_once, threads_of_networks
 from fastmlp.runtime.team import available_threads
-from fastmlp.training.encoding import Encoding, learn_encoding
-from fastmlp.training.loop import FitResult
+from fastmlp.training.encoding import learn_encoding
 from fastmlp.training.recipe import Recipe, recipe_for
-from fastmlp.training.table import Member, TableData, TableModel, complete, session_of
+from fastmlp.training.table import Member, TableData, complete, session_of
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
@@ -80,7 +75,7 @@ class Table:
         return TableData(rows, is_category, targets, self.weight)
 
 
-def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warning | None]:
+def fit(estimator: Any, draft: Any, given: Given) -> Outcome:
     """Train networks on a table, and return the fitted attributes and what there is to warn of.
 
     Parameters
@@ -94,28 +89,39 @@ def fit(estimator: Any, draft: Any, given: Given) -> tuple[dict[str, Any], Warni
     """
     started = time.perf_counter()
     table = _checked(estimator, draft, given)
-    known = {name: vars(draft)[name] for name in SET_BY_CHECKS if name in vars(draft)}
-    known |= {"classes_": table.classes, "_reader": table.reader}
-    members: list[Member] = []
-    at_once = 1
+    validation = None if given.X_val is None else _given_rows(estimator, table, given)
+    fitting = Fitting(estimator, draft, table.classes, table.reader, started)
+    return fit_table(fitting, table, replace(given, y=table.y), validation)
+
+
+def fit_table(
+    fitting: Fitting, table: Table, given: Given, validation: Validation | None
+) -> Outcome:
+    """Train networks on a table that has been read.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        The call.
+    table : Table
+        The table.
+    given : Given
+        The same as scorers and callbacks are told of it.
+    validation : Validation or None
+        Rows to validate on; None to hold some out.
+    """
+    estimator, members, at_once = fitting.estimator, list[Member](), 1
     if len(table.classes) > 1:
         rng = check_random_state(estimator.random_state)
-        recipe = _recipe(estimator, len(table.y))
-        folds = _folds(estimator, table, given, recipe, rng)
+        recipe = recipe_of(estimator, len(table.y))
+        folds = _folds(estimator, table, given, validation, recipe, rng)
         at_once = networks_at_once(estimator, len(folds))
         threads = threads_of_networks(estimator, len(folds), at_once)
         members = _members(table, folds, recipe, threads, rng)
-    told = tell(estimator, given, table.y, len(members))
-    if members:
-        results = train_networks(estimator, members, at_once, started, told, known)
-        n_threads = available_threads(estimator.n_threads)
-        attributes = {**known, **_learned(table, members[: len(results)], results, n_threads)}
-        warning = next((r.warning for r in results if r.warning is not None), None)
-    else:
-        attributes, warning = {**known, **_without_networks(table)}, None
-    if told is not None:
-        told.end(lambda: attributes)
-    return attributes, warning
+    if not members:
+        share = float(np.average(table.data.targets, weights=table.weight))
+        return fitting.without_networks(given, share, len(table.y))
+    return fitting.train(members, at_once, given, partial(_held_out, table, estimator.n_threads))
 
 
 # -- the steps -------------------------------------------------------------------------------------
@@ -151,7 +157,7 @@ def _column(y: Any) -> Array:
     return column
 
 
-def _recipe(estimator: Any, n_rows: int) -> Recipe:
+def recipe_of(estimator: Any, n_rows: int) -> Recipe:
     """The recipe for so many rows, with what the parameters say."""
     recipe = recipe_for(n_rows)
     if estimator.n_folds != "auto":
@@ -165,7 +171,12 @@ Fold = tuple[NDArray[np.int64], Validation]
 
 
 def _folds(
-    estimator: Any, table: Table, given: Given, recipe: Recipe, rng: np.random.RandomState
+    estimator: Any,
+    table: Table,
+    given: Given,
+    validation: Validation | None,
+    recipe: Recipe,
+    rng: np.random.RandomState,
 ) -> list[Fold]:
     """Training rows, and rows to validate on, of each network."""
     data = table.data
@@ -173,8 +184,7 @@ def _folds(
     if table.weight is not None:
         used = np.flatnonzero(table.weight > 0)
     targets = data.targets[used]
-    if given.X_val is not None:
-        validation = _given_rows(estimator, table, given)
+    if validation is not None:
         return [(used, validation)] * recipe.n_folds
     fewest = int(min(targets.sum(), len(targets) - targets.sum()))
     if fewest < 2:
@@ -233,71 +243,31 @@ def _members(
     seeds = rng.randint(2**31 - 1, size=len(folds))
     for (order, validation), seed, n_threads in zip(folds, seeds.tolist(), threads, strict=True):
         weight = None if table.weight is None else table.weight[order]
-        encoding = learn_encoding(
-            table.matrix[order], data.is_category, data.targets[order], weight, recipe.embeddings
-        )
+        X = table.matrix[order]
+        facts = [
+            ColumnFacts.of(X[:, j], is_category=categorical)
+            for j, categorical in enumerate(data.is_category)
+        ]
+        encoding = learn_encoding(X, facts, data.targets[order], weight, recipe.embeddings)
         if encoding is None:
             return []
         session = session_of(encoding, recipe, n_threads)
-        members.append(
-            Member(data, order, validation, encoding, recipe, session, np.random.RandomState(seed))
-        )
+        own = np.random.RandomState(seed)
+        members.append(Member(data, order, validation, encoding, facts, recipe, session, own))
     return members
 
 
-def _learned(
-    table: Table, members: Sequence[Member], results: Sequence[FitResult], n_threads: int
-) -> dict[str, Any]:
-    """Attributes that networks leave."""
-    models = [
-        member.model(result.parameters) for member, result in zip(members, results, strict=True)
-    ]
-    return {
-        "columns_": _columns(table.reader, members[0].encoding),
-        "n_iter_": max(result.n_iter for result in results),
-        "best_epochs_": np.array([result.best_epoch or 0 for result in results]),
-        "loss_curves_": [result.loss_curve for result in results],
-        "learning_rate_curve_": results[0].rate_curve,
-        "validation_loss_curves_": [result.validation_loss_curve for result in results],
-        "validation_scores_": [result.validation_scores for result in results],
-        "oof_probabilities_": _held_out(table, members, models, n_threads),
-        "_models": models,
-    }
-
-
 def _held_out(
-    table: Table, members: Sequence[Member], models: Sequence[TableModel], n_threads: int
-) -> Array:
+    table: Table, n_threads: int | None, members: Sequence[Member], models: Models
+) -> dict[str, Any]:
     """Probabilities of the training rows, from the network that has held each out; else NaN."""
     probabilities = np.full((len(table.y), 2), np.nan)
     for member, model in zip(members, models, strict=True):
         order = member.validation.order
         if order is not None:
-            found = model.probabilities(member.data.rows, n_threads, order)
+            found = model.probabilities(member.data.rows, available_threads(n_threads), order)
             probabilities[order] = complete(found)
-    return probabilities
-
-
-def _columns(reader: TableReader, encoding: Encoding) -> dict[str, str]:
-    """What each column becomes, by name."""
-    names = [
-        column.name if column.name is not None else f"x{j}"
-        for j, column in enumerate(reader.columns)
-    ]
-    return dict(zip(names, encoding.becomes(), strict=True))
-
-
-def _without_networks(table: Table) -> dict[str, Any]:
-    """Attributes of a model that knows the shares of the classes alone."""
-    weight = np.ones(len(table.y)) if table.weight is None else table.weight
-    share = float(np.average(encode(table.y, table.classes), weights=weight))
-    shares = [1.0] if len(table.classes) == 1 else [1 - share, share]
-    return {
-        "columns_": {}, "n_iter_": 0, "best_epochs_": np.empty(0, np.int64), "loss_curves_": [],
-        "learning_rate_curve_": [], "validation_loss_curves_": [], "validation_scores_": [],
-        "oof_probabilities_": np.tile(shares, (len(table.y), 1)),
-        "_models": [], "_shares": shares,
-    }  # fmt: skip
+    return {"oof_probabilities_": probabilities}
 
 
 def check_columns(estimator: Any, X: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp.data.edges import column_edges
+from fastmlp.data.facts import ColumnFacts
 from fastmlp.data.scaling import center_and_scale
 from fastmlp.kernels import encode
 from fastmlp.network.encoder import Columns, Encoder
@@ -59,20 +60,21 @@ class Encoding:
     encoder: Encoder
     columns: Columns
 
-    def fill_unseen(self, table: Array, X: Array, order: NDArray[np.int64]) -> None:
+    def fill_unseen(self, table: Array, facts: Sequence[ColumnFacts]) -> None:
         """Give the rows of V that no training row has used the mean of those that have been.
 
-        table : of `Encoder.shape_of_table`, which is written; order : the training rows of X
+        table : of `Encoder.shape_of_table`, which is written; facts : of the columns
         """
         for k, rows in enumerate(self.encoder.rows):
             record = self.columns.columns[k]
             if record["kind"] != encode.CATEGORY:
                 continue
-            x, n = X[order, record["source"]], int(record["levels"])
-            # Codes, then all others, and gaps.
-            code = np.where(np.isnan(x), n + 1, np.where((x >= 0) & (x < n), x, n)).astype(np.intp)
+            of_column, n = facts[record["source"]], int(record["levels"])
+            # Of codes, then of all others, and of gaps.
+            of_codes = np.zeros(n) if of_column.counts is None else of_column.counts
+            others = of_column.n_known - of_codes.sum()
             of_levels = self.columns.level_rows[record["level"] :][: n + 2]
-            counts = np.bincount(of_levels[code], minlength=rows)
+            counts = np.bincount(of_levels, [*of_codes, others, of_column.n_gaps], rows)
             V = self.encoder.steps(table, k)
             V[counts == 0] = counts @ V / counts.sum()
 
@@ -140,20 +142,24 @@ def _record(source: int, kind: int, **fields: float) -> Array:
 
 
 def learn_encoding(
-    X: Array, is_category: Sequence[bool], targets: Array, weight: Array | None, how: Embeddings
+    X: Array,
+    facts: Sequence[ColumnFacts],
+    targets: Array,
+    weight: Array | None,
+    how: Embeddings,
 ) -> Encoding | None:
     """Find what each column of a table becomes.
 
     Parameters
     ----------
     X : ndarray of shape (n, n_columns)
-        The rows to learn from: numbers, codes of categories, and NaN.
-    is_category : sequence of bool of length n_columns
-        Which columns hold codes.
+        The rows to learn from, or some drawn of them: numbers, codes of categories, and NaN.
+    facts : sequence of ColumnFacts of length n_columns
+        Of all rows to learn from.
     targets : ndarray of bool of shape (n,)
-        The targets of the rows: edges lie where they change.
+        The targets of the rows of X: edges lie where they change.
     weight : ndarray of shape (n,), or None
-        Weights of the rows.
+        Weights of the rows of X.
     how : Embeddings
         Sizes.
 
@@ -163,24 +169,20 @@ def learn_encoding(
         None where no column has two values.
     """
     lists = _Lists()
-    for j, categorical in enumerate(is_category):
-        x = np.ascontiguousarray(X[:, j])
-        gaps = np.isnan(x)
-        known = x[~gaps]
-        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
-        if categorical:
-            _learn_category(lists, j, known, int(gaps.sum()), how)
-        elif low == high:
-            if gaps.any() and len(known):
+    for j, column in enumerate(facts):
+        if column.counts is not None:
+            _learn_category(lists, j, column, how)
+        elif column.low == column.high:
+            if column.n_gaps and column.n_known:
                 # A value and gaps: any number is an "other" of a category without codes.
                 lists.add_category(j, np.array([0, 1]))
-        elif not gaps.any() and np.all((known == low) | (known == high)):
-            lists.add_plain(j, encode.PLAIN_NUMBER, low, high)
+        elif not column.n_gaps and column.is_pair:
+            lists.add_plain(j, encode.PLAIN_NUMBER, column.low, column.high)
         else:
-            of_known = None if weight is None else weight[~gaps]
-            edges = column_edges(known, targets[~gaps], how.n_bins, how.rows_of_bin, of_known)
+            x, ends = np.ascontiguousarray(X[:, j]), (column.low, column.high)
+            edges = column_edges(x, targets, how.n_bins, how.rows_of_bin, weight, ends=ends)
             if len(edges):
-                lists.add_number(j, edges, *center_and_scale(known))
+                lists.add_number(j, edges, *center_and_scale(x))
     records = [*lists.embedded, *lists.plain]
     if not records:
         return None
@@ -193,18 +195,20 @@ def learn_encoding(
     return Encoding(encoder, columns)
 
 
-def _learn_category(lists: _Lists, source: int, known: Array, n_gaps: int, how: Embeddings) -> None:
+def _learn_category(lists: _Lists, source: int, column: ColumnFacts, how: Embeddings) -> None:
     """Give levels of enough rows a row of V each; row 0 is that of all others."""
-    codes, counts = np.unique(known, return_counts=True)
-    if len(codes) + (n_gaps > 0) < 2:
+    counts = column.counts
+    assert counts is not None
+    n_codes = int(np.count_nonzero(counts))
+    if n_codes + (column.n_gaps > 0) < 2:
         return
-    if len(codes) == 2 and n_gaps == 0:
-        lists.add_plain(source, encode.PLAIN_CATEGORY, *codes)
+    if n_codes == 2 and column.n_gaps == 0:
+        lists.add_plain(source, encode.PLAIN_CATEGORY, column.low, column.high)
         return
-    kept = codes[counts >= how.rows_of_level].astype(np.intp)
-    rows = np.zeros((int(codes.max()) + 1 if len(codes) else 0) + 2, np.int64)
+    kept = np.flatnonzero(counts >= how.rows_of_level)
+    rows = np.zeros(len(counts) + 2, np.int64)
     rows[kept] = 1 + np.arange(len(kept))
-    if n_gaps >= how.rows_of_level:
+    if column.n_gaps >= how.rows_of_level:
         rows[-1] = 1 + len(kept)
     if rows.max() > 0:
         lists.add_category(source, rows)

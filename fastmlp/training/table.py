@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.data.facts import ColumnFacts
 from fastmlp.data.rows import Rows
 from fastmlp.data.split import Validation
 from fastmlp.kernels.encode import COLUMN
@@ -188,6 +189,8 @@ class Member:
         The rows that are held out.
     encoding : Encoding
         What the columns become.
+    facts : sequence of ColumnFacts
+        Of the columns in the training rows.
     recipe : Recipe
         How it is trained.
     session : Session
@@ -200,6 +203,7 @@ class Member:
     order: NDArray[np.int64]
     validation: Validation
     encoding: Encoding
+    facts: Sequence[ColumnFacts]
     recipe: Recipe
     session: Session
     rng: np.random.RandomState
@@ -215,8 +219,19 @@ class Member:
         self.session.compile(self.validation.rows)
 
     @property
-    def _batch_size(self) -> int:
-        return min(self.recipe.batch_size, len(self.order))
+    def n_rows(self) -> int:
+        """How many rows it is trained on."""
+        return len(self.order)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a minibatch."""
+        return min(self.recipe.batch_size, self.n_rows)
+
+    @property
+    def rows_of_stretch(self) -> int:
+        """Rows of an epoch at most."""
+        return self.recipe.minibatches_of_epoch * self.batch_size
 
     def _prepare(self) -> None:
         """Have the session ready to train, once."""
@@ -230,28 +245,32 @@ class Member:
             recipe.regularisation, seed=int(self.rng.randint(2**32, dtype=np.uint32))
         )
         self.session.prepare(
-            data.rows, data.targets, data.weight, self._batch_size, alpha=0.0,
+            data.rows, data.targets, data.weight, self.batch_size, alpha=0.0,
             optimizer=recipe.optimizer, regularisation=regularisation,
         )  # fmt: skip
+
+    def training(self, watchers: Sequence[Watcher]) -> Training:
+        """The loop that it is trained in."""
+        training = Stretches(
+            self.session, self.order.copy(), self.rng, Constant(self.recipe.learning_rate),
+            self.plateau(), self.validation, watchers=watchers,
+        )  # fmt: skip
+        training.rows_of_stretch = self.rows_of_stretch
+        return training
+
+    def plateau(self) -> Plateau:
+        """When it has been trained enough."""
+        return Plateau(0.0, self.recipe.patience, higher_is_better=True)
 
     def train(self, watchers: Sequence[Watcher]) -> FitResult:
         """Train, and return the weights of the epoch of the best score with all curves."""
         self._prepare()
-        recipe = self.recipe
-        training = Stretches(
-            self.session, self.order.copy(), self.rng, Constant(recipe.learning_rate),
-            Plateau(0.0, recipe.patience, higher_is_better=True), self.validation,
-            watchers=watchers,
-        )  # fmt: skip
-        training.rows_of_stretch = recipe.minibatches_of_epoch * self._batch_size
         try:
-            result = training.run(recipe.most_epochs, warn_unconverged=False)
+            result = self.training(watchers).run(self.recipe.most_epochs, warn_unconverged=False)
         finally:
             self.session.end_training()
         if result.parameters[0]:
-            array = self.data.rows.array
-            assert array is not None
-            self.encoding.fill_unseen(result.parameters[0][-1], array, self.order)
+            self.encoding.fill_unseen(result.parameters[0][-1], self.facts)
         return result
 
 

@@ -127,7 +127,7 @@ def test_row_groups_are_read_in_a_new_order_without_a_scratch_file(table, tmp_pa
     assert not np.array_equal(other.coefs_[0], model.coefs_[0])
     dataset = streaming.fit(new(), ds.dataset(tmp_path), **arguments)
     assert dataset.t_ == model.t_
-    with pytest.raises(ValueError, match=r"which need \d+, \d+ of them for pages of files"):
+    with pytest.raises(ValueError, match=r"which need \d+, \d+ of them beside windows"):
         streaming.fit(new(), tmp_path, **{**arguments, "memory": SMALL})
 
 
@@ -452,8 +452,9 @@ def test_without_pyarrow(monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "fastmlp.data.arrow", raising=False)
-    monkeypatch.delattr("fastmlp.data.arrow", raising=False)
+    for module in ("fastmlp.data.arrow", "fastmlp.data.parquet"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(module, raising=False)
     with pytest.raises(ImportError, match=r"pip install 'fastmlp\[parquet\]'"):
         streaming.fit(new(), tmp_path, target="y")
     X = np.random.default_rng(0).standard_normal((100, 2))

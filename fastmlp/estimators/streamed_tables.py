@@ -1,0 +1,254 @@
+"""TabularMLPBinaryClassifier on a source of rows: a first pass, then networks as in `fit`.
+
+A table that has room in memory is trained on as `fit` does. Of a larger one, all networks hold out
+the same rows, and a sample of the others says where bins begin.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from fastmlp.data.chunks import Chunk, Order, Source
+from fastmlp.data.class_weights import weighted
+from fastmlp.data.edges import MOST_ROWS
+from fastmlp.data.parts import Part
+from fastmlp.data.rows import as_rows
+from fastmlp.data.sample import Sample
+from fastmlp.data.scratch import part_like
+from fastmlp.data.sink import Room, Storing
+from fastmlp.data.split import Validation
+from fastmlp.data.survey import Survey
+from fastmlp.estimators.callbacks import with_callbacks
+from fastmlp.estimators.first_pass import FirstPass, Streams, Taken, take_in_all, targets_of
+from fastmlp.estimators.given import Given
+from fastmlp.estimators.tabular import FITTED
+from fastmlp.estimators.tabular_fitting import Table, fit_table, recipe_of
+from fastmlp.estimators.tabular_networks import Fitting, Outcome
+from fastmlp.estimators.tabular_scoring import metric_of
+from fastmlp.runtime.team import available_threads
+from fastmlp.training.encoding import learn_encoding
+from fastmlp.training.recipe import recipe_for
+from fastmlp.training.table import TableData, session_of
+from fastmlp.training.table_streams import StreamedMember
+from fastmlp.training.weights import FLOAT32
+from fastmlp.training.windows import Windows
+
+Array = NDArray[Any]
+
+#: Parts of the memory: one of so many is the sample's, and the rows held out have a window that is
+#: so much shorter.
+_OF_SAMPLE, _OF_HELD_OUT = 8, 16
+
+#: Where nobody knows how many rows will come, and they do not fit into memory: so many at least.
+_MANY_ROWS = 200_000
+
+
+def fit(estimator: Any, streams: Streams, then: Callable[[], None] = lambda: None) -> None:
+    """Train an estimator.
+
+    then : called once it is trained, ahead of a warning, of which a filter may make an error
+    """
+    draft = object.__new__(type(estimator))
+    draft.__dict__.update({k: v for k, v in vars(estimator).items() if k not in FITTED})
+    with np.errstate(all="ignore"):
+        attributes, warning = with_callbacks(_train)(estimator, draft, streams)
+    estimator.__dict__ = {**vars(draft), **attributes}
+    then()
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
+
+
+def check_settings(estimator: Any, streams: Streams) -> None:
+    """ValueError if parameters and arguments do not go together."""
+    if callable(estimator.scoring):
+        raise ValueError(
+            f"scoring={estimator.scoring!r} would be given all validation rows at once: name one "
+            "of scikit-learn's scorers, or 'loss'."
+        )
+    if streams.folder is False:
+        raise ValueError(
+            "TabularMLPBinaryClassifier needs a scratch file, which its rows are drawn from: give "
+            "a folder as scratch, or None."
+        )
+
+
+@dataclass
+class Coded:
+    """A source of raw tables as one of numbers and codes.
+
+    Attributes
+    ----------
+    source : Source
+        Of tables.
+    survey : Survey
+        Of the columns.
+    read : callable
+        Makes the matrix of a table.
+    """
+
+    source: Source
+    survey: Survey
+    read: Callable[[Any], Array]
+
+    def __post_init__(self) -> None:
+        self.n_rows, self.n_units = self.source.n_rows, self.source.n_units
+        self.reading = self.source.reading
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the columns."""
+        return self.survey.names
+
+    def chunks(self, order: Order = None) -> Iterator[Chunk]:
+        """Read all rows; see `Source`."""
+        for chunk in self.source.chunks(order):
+            try:
+                X = self.read(chunk.X)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{chunk.where}, from row {chunk.first} on: {error}") from error
+            yield chunk._replace(X=X)
+
+
+def _train(estimator: Any, draft: Any, streams: Streams) -> Outcome:
+    """Read, train, and return the fitted attributes and what there is to warn of."""
+    started = time.perf_counter()
+    check_settings(estimator, streams)
+    survey = Survey(estimator.categorical_features)
+    validation = None
+    if streams.validation is not None:
+        validation = Coded(streams.validation, survey, lambda X: survey.reader().read(X))
+    source = Coded(streams.source, survey, survey.read)
+    streams = replace(streams, source=source, validation=validation)
+    with ExitStack() as stack:
+        how = _first_pass(estimator, streams)
+        taken = take_in_all(draft, streams, how, stack)
+        fitting = Fitting(estimator, draft, taken.classes, survey.reader(), started)
+        table = _Table(fitting, taken, survey)
+        if taken.is_in_memory:
+            return table.fit()
+        assert how.drawn is not None
+        return table.fit_in_windows(how.drawn.rows)
+
+
+def _first_pass(estimator: Any, streams: Streams) -> FirstPass:
+    """How to take rows in. Draws are a copy's: what has room in memory is split as in `fit`."""
+    rng = np.random.RandomState()
+    rng.set_state(check_random_state(estimator.random_state).get_state())
+    held_out = None
+    if streams.validation is None:
+        n_rows = streams.source.n_rows or _MANY_ROWS
+        held_out = int(rng.randint(2**31 - 1)), recipe_for(n_rows).held_out
+    of_sample = streams.memory // _OF_SAMPLE
+    room = Room(streams.memory, recipe_for(_MANY_ROWS).batch_size, of_sample)
+    return FirstPass(
+        Storing(room, streams.folder, None),
+        estimator.class_weight,
+        held_out=held_out,
+        drawn=Sample(MOST_ROWS, of_sample, int(rng.randint(2**31 - 1))),
+    )
+
+
+@dataclass
+class _Table:
+    """A table after the first pass.
+
+    Attributes
+    ----------
+    fitting : Fitting
+        The call.
+    taken : Taken
+        The rows, with codes of the survey.
+    survey : Survey
+        Of the columns.
+    """
+
+    fitting: Fitting
+    taken: Taken
+    survey: Survey
+
+    def fit(self) -> Outcome:
+        """Train as `fit` does, in memory."""
+        taken = self.taken
+        X, targets, own = taken.in_memory(0)
+        self.survey.finish(X)
+        y, weight = taken.labels(targets), weighted(own, targets, taken.by_class)
+        table = Table(self.fitting.reader, X, y, taken.classes, weight, taken.by_class)
+        validation = None
+        if len(taken.sinks) > 1:
+            X_val, targets, own = taken.in_memory(1)
+            weight = weighted(own, targets, taken.by_class)
+            validation = self._validation(X_val, targets, weight)
+        return fit_table(self.fitting, table, Given(X, y, own), validation)
+
+    def _validation(self, X: Array, targets: Array, weight: Array | None) -> Validation:
+        labels = self.taken.labels(targets)
+        metric = metric_of(self.fitting.estimator, self.taken.classes, lambda: X, labels)
+        return Validation(as_rows(X, FLOAT32), None, targets, weight, metric)
+
+    def fit_in_windows(self, drawn: Part) -> Outcome:
+        """Train on rows of files; drawn : some of those to train on, which may be written to."""
+        taken, estimator = self.taken, self.fitting.estimator
+        sink = taken.sinks[0]
+        given = self._first_rows()
+        recipe = recipe_of(estimator, sink.n_rows)
+        facts, encoding = self.survey.facts(), None
+        if len(taken.classes) > 1:
+            self.survey.finish(drawn.X)
+            X, targets, weight = taken.finish(0).of(drawn)
+            encoding = learn_encoding(X, facts, targets, weight, recipe.embeddings)
+        if encoding is None:
+            return self.fitting.without_networks(given, taken.share_of_last, 0)
+        is_category = [column.counts is not None for column in facts]
+        data = TableData(as_rows(X, FLOAT32), is_category, targets, weight)
+        windows, held_out = self._windows()
+        validation = self._validation(X[:0], *targets_of(held_out))
+        rng, n_threads = (
+            check_random_state(estimator.random_state),
+            available_threads(estimator.n_threads),
+        )
+        members = [
+            StreamedMember(
+                data, np.empty(0, np.int64), validation, encoding, facts, recipe,
+                session_of(encoding, recipe, n_threads), np.random.RandomState(seed),
+                windows=windows, held_out=held_out, n_streamed=sink.files[0].n_rows,
+            )
+            for seed in rng.randint(2**31 - 1, size=recipe.n_folds).tolist()
+        ]  # fmt: skip
+        return self.fitting.train(members, 1, given)
+
+    def _first_rows(self) -> Given:
+        """What callbacks are told of."""
+        sample = self.taken.sinks[0].sample
+        assert sample is not None
+        self.survey.finish(sample.X)
+        targets = ~sample.targets if self.taken.swapped else sample.targets
+        return Given(sample.X, self.taken.labels(targets), sample.weight)
+
+    def _windows(self) -> tuple[Windows, Windows]:
+        """Windows of the rows to train on, and of those to validate on."""
+        taken, sink = self.taken, self.taken.sinks[0]
+        first, batch_rows = sink.window(), sink.storing.room.batch_rows
+        n_held_out = max(1, first.n_rows // _OF_HELD_OUT // batch_rows) * batch_rows
+        few = part_like(first, n_held_out), part_like(first, n_held_out)
+        number, file = (1, 0) if len(taken.sinks) > 1 else (0, 1)
+        windows = taken.windows(0, 0, (first, part_like(first, first.n_rows)))
+        held_out = taken.windows(number, file, few)
+        for store in sink.files:
+            store.finish = self._with_codes(store.finish)
+        return windows, held_out
+
+    def _with_codes(self, finish: Callable[[Part], None]) -> Callable[[Part], None]:
+        def finish_all(part: Part) -> None:
+            self.survey.finish(part.X)
+            finish(part)
+
+        return finish_all
