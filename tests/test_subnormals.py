@@ -6,6 +6,7 @@ import threading
 import numba
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPBinaryClassifier
 from fastmlp.data.rows import as_rows
@@ -75,9 +76,13 @@ def test_threads_know_subnormal_numbers_after_an_interrupted_training():
     session = trained("float32", 2, 1)
     threading.Timer(0.3, session.cancel).start()
     order = np.tile(np.arange(ROWS), 20_000)
-    with pytest.raises(KeyboardInterrupt):
+
+    def train():
         while True:
             session.train_epoch(order, 1e-3)
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
     tiny = np.full(10_000, np.finfo(np.float32).tiny)
     assert is_subnormal(tiny * np.float32(0.1)).all()
     assert is_subnormal(tenths(tiny)).all()
@@ -85,8 +90,8 @@ def test_threads_know_subnormal_numbers_after_an_interrupted_training():
 
 def test_probabilities_are_not_taken_for_0():
     X = np.array([[-95.0], [95.0]] * 10, np.float32)
-    clf = MLPBinaryClassifier((2,), activation="identity", max_iter=1, dtype="float32")
-    with pytest.warns(UserWarning):
+    clf = MLPBinaryClassifier((2,), activation="identity", max_iter=1, batch_size=20)
+    with pytest.warns(ConvergenceWarning):
         clf.fit(X, [0, 1] * 10)
     clf.coefs_ = [np.ones((1, 2), np.float32), np.full((2, 1), 0.5, np.float32)]
     clf.intercepts_ = [np.zeros(2, np.float32), np.zeros(1, np.float32)]
