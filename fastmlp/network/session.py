@@ -336,7 +336,7 @@ class Session:
         """A call over some minibatches, which `_settle` knows of from here on."""
         self._call = Call(
             training.memory, n_threads, batches, counts=counts, **training.bound.fields,
-            n_rows=n_rows, batch_size=training.plan.batch_size,
+            n_rows=n_rows, batch_size=training.plan.batch_size, flushes=1,
         )  # fmt: skip
         return self._call
 

@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import from_dtype, types
 from numba.extending import intrinsic
 
-from fastmlp.runtime import tasks
+from fastmlp.runtime import subnormals, tasks
 from fastmlp.runtime.compiling import compile_now
 from fastmlp.runtime.jit import by_address, kernel
 from fastmlp.runtime.records import I64, record_at
@@ -52,12 +52,13 @@ SEGMENT = np.dtype(
 #: waits : whether a phase waits for the one before; those of a prediction need not
 #: n_rows, batch_size : of the data
 #: slots : 0, or threads that have a block of buffers each, which steps then work in
+#: flushes : whether subnormal numbers are taken for 0
 CALL = np.dtype(
     [
         (name, np.int64)
         for name in (
             "control", "phases", "units", "segments", "steps", "batches", "n_phases", "n_units",
-            "n_batches", "n_threads", "waits", "n_rows", "batch_size", "slots",
+            "n_batches", "n_threads", "waits", "n_rows", "batch_size", "slots", "flushes",
         )
     ]
 )  # fmt: skip
@@ -117,6 +118,7 @@ def work(call):
     if call.slots > 0 and thread >= call.slots:
         tasks.leave(control, came)
         return
+    before = subnormals.flush(call.flushes)
     number = np.int64(0)
     while number < call.n_batches:
         if tasks.stopped(control):
@@ -135,6 +137,7 @@ def work(call):
         # Who comes late goes on where the others are.
         number = max(number + 1, tasks.done(control) // call.n_units)
     tasks.wait_for(control, call.n_units * call.n_batches)
+    subnormals.restore(before)
     tasks.leave(control, came)
 
 
