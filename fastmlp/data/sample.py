@@ -20,7 +20,7 @@ class Sample:
     n_rows : int
         How many to keep at most.
     n_bytes : int
-        How much memory they may take, of which half is for those that are yet to come.
+        How much memory they may take, with those that are to be compared with them.
     seed : int
         What all draws depend on.
     """
@@ -31,17 +31,22 @@ class Sample:
         self._room: Part | None = None
         self._numbers = np.empty(0)
 
+    @property
+    def _n_more(self) -> int:
+        """How many rows may wait until some are dropped."""
+        return max(1, self.n_rows // 4)
+
     def add(self, rows: Part) -> None:
         """Draw from more rows."""
         if self._room is None:
             row = sum(array[:1].nbytes for array in part_like(rows, 1) if array is not None)
-            self.n_rows = max(1, min(self.n_rows, self._n_bytes // (2 * row)))
-            self._room = part_like(rows, 2 * self.n_rows)
-            self._numbers = np.empty(2 * self.n_rows)
+            self.n_rows = max(1, min(self.n_rows, 4 * self._n_bytes // (5 * row)))
+            self._room = part_like(rows, self.n_rows + self._n_more)
+            self._numbers = np.empty(self._room.n_rows)
         numbers = draws(self._seed, self._n_seen, rows.n_rows)
         chosen = np.flatnonzero(numbers < self._limit)
-        for first in range(0, len(chosen), self.n_rows):
-            some = chosen[first : first + self.n_rows]
+        for first in range(0, len(chosen), self._n_more):
+            some = chosen[first : first + self._n_more]
             at, end = self._n_kept, self._n_kept + len(some)
             self._room.put(at, _taken(rows, some))
             self._numbers[at:end] = numbers[some]

@@ -43,8 +43,8 @@ class Room:
     batch_rows : int
         Rows of a minibatch.
     reading : int, default=0
-        Bytes that reading takes while there are two windows, or what else is kept then. The first
-        pass has one window, and what it reads has room in place of the other.
+        Bytes that reading takes while there are two windows. The first pass has one, and what it
+        reads has room in place of the other.
     """
 
     n_bytes: int
@@ -71,7 +71,7 @@ class Room:
         if not n:
             least = 2 * self.batch_rows * (X[:1].nbytes + _BESIDE) + self.reading
             least = -(-least * 8 // 7) + 1
-            reading = f", {self.reading} of them beside windows" if self.reading else ""
+            reading = f", {self.reading} of them for pages of files" if self.reading else ""
             raise ValueError(
                 f"memory={self.n_bytes} has no room for two minibatches of {self.batch_rows} rows "
                 f"of {X.shape[1]} features, which need {least}{reading}: raise it, or lower "

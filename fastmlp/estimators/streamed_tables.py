@@ -20,11 +20,12 @@ from sklearn.utils import check_random_state
 from fastmlp.data.chunks import Chunk, Order, Source
 from fastmlp.data.class_weights import weighted
 from fastmlp.data.edges import MOST_ROWS
+from fastmlp.data.facts import ColumnFacts
 from fastmlp.data.parts import Part
 from fastmlp.data.rows import as_rows
 from fastmlp.data.sample import Sample
 from fastmlp.data.scratch import part_like
-from fastmlp.data.sink import Room, Storing
+from fastmlp.data.sink import Storing
 from fastmlp.data.split import Validation
 from fastmlp.data.survey import Survey
 from fastmlp.estimators.callbacks import with_callbacks
@@ -35,7 +36,7 @@ from fastmlp.estimators.tabular_fitting import Table, fit_table, recipe_of
 from fastmlp.estimators.tabular_networks import Fitting, Outcome
 from fastmlp.estimators.tabular_scoring import metric_of
 from fastmlp.runtime.team import available_threads
-from fastmlp.training.encoding import learn_encoding
+from fastmlp.training.encoding import Embeddings, Encoding, learn_encoding
 from fastmlp.training.recipe import recipe_for
 from fastmlp.training.table import TableData, session_of
 from fastmlp.training.table_streams import StreamedMember
@@ -44,9 +45,13 @@ from fastmlp.training.windows import Windows
 
 Array = NDArray[Any]
 
-#: Parts of the memory: one of so many is the sample's, and the rows held out have a window that is
-#: so much shorter.
-_OF_SAMPLE, _OF_HELD_OUT = 8, 16
+#: One of so many parts of the memory is the sample's, in the first pass: the second window is not
+#: there yet. On adult (36,631 rows × 14), log loss was .2748 in memory, and .2732, .2786 and .2917 in
+#: windows where all, 3,466 and 1,000 rows were drawn.
+_OF_SAMPLE = 4
+
+#: The rows held out have a window that is so much shorter than the others.
+_OF_HELD_OUT = 16
 
 #: Where nobody knows how many rows will come, and they do not fit into memory: so many at least.
 _MANY_ROWS = 200_000
@@ -129,14 +134,10 @@ def _train(estimator: Any, draft: Any, streams: Streams) -> Outcome:
     source = Coded(streams.source, survey, survey.read)
     streams = replace(streams, source=source, validation=validation)
     with ExitStack() as stack:
-        how = _first_pass(estimator, streams)
-        taken = take_in_all(draft, streams, how, stack)
+        taken = take_in_all(draft, streams, _first_pass(estimator, streams), stack)
         fitting = Fitting(estimator, draft, taken.classes, survey.reader(), started)
         table = _Table(fitting, taken, survey)
-        if taken.is_in_memory:
-            return table.fit()
-        assert how.drawn is not None
-        return table.fit_in_windows(how.drawn.rows)
+        return table.fit() if taken.is_in_memory else table.fit_in_windows()
 
 
 def _first_pass(estimator: Any, streams: Streams) -> FirstPass:
@@ -147,13 +148,13 @@ def _first_pass(estimator: Any, streams: Streams) -> FirstPass:
     if streams.validation is None:
         n_rows = streams.source.n_rows or _MANY_ROWS
         held_out = int(rng.randint(2**31 - 1)), recipe_for(n_rows).held_out
-    of_sample = streams.memory // _OF_SAMPLE
-    room = Room(streams.memory, recipe_for(_MANY_ROWS).batch_size, of_sample)
+    room = streams.room(recipe_for(_MANY_ROWS).batch_size)
+    drawn = Sample(MOST_ROWS, streams.memory // _OF_SAMPLE, int(rng.randint(2**31 - 1)))
     return FirstPass(
         Storing(room, streams.folder, None),
         estimator.class_weight,
         held_out=held_out,
-        drawn=Sample(MOST_ROWS, of_sample, int(rng.randint(2**31 - 1))),
+        drawn=drawn,
     )
 
 
@@ -194,27 +195,21 @@ class _Table:
         metric = metric_of(self.fitting.estimator, self.taken.classes, lambda: X, labels)
         return Validation(as_rows(X, FLOAT32), None, targets, weight, metric)
 
-    def fit_in_windows(self, drawn: Part) -> Outcome:
-        """Train on rows of files; drawn : some of those to train on, which may be written to."""
-        taken, estimator = self.taken, self.fitting.estimator
-        sink = taken.sinks[0]
-        given = self._first_rows()
-        recipe = recipe_of(estimator, sink.n_rows)
+    def fit_in_windows(self) -> Outcome:
+        """Train on rows of files."""
+        estimator, sink = self.fitting.estimator, self.taken.sinks[0]
+        given, recipe = self._first_rows(), recipe_of(estimator, sink.n_rows)
         facts, encoding = self.survey.facts(), None
-        if len(taken.classes) > 1:
-            self.survey.finish(drawn.X)
-            X, targets, weight = taken.finish(0).of(drawn)
-            encoding = learn_encoding(X, facts, targets, weight, recipe.embeddings)
+        if len(self.taken.classes) > 1:
+            encoding = self._encoding(facts, recipe.embeddings)
         if encoding is None:
-            return self.fitting.without_networks(given, taken.share_of_last, 0)
-        is_category = [column.counts is not None for column in facts]
-        data = TableData(as_rows(X, FLOAT32), is_category, targets, weight)
+            return self.fitting.without_networks(given, self.taken.share_of_last, 0)
         windows, held_out = self._windows()
-        validation = self._validation(X[:0], *targets_of(held_out))
-        rng, n_threads = (
-            check_random_state(estimator.random_state),
-            available_threads(estimator.n_threads),
-        )
+        rows, targets = as_rows(given.X, FLOAT32), np.zeros(len(given.X), np.bool_)
+        data = TableData(rows, [column.counts is not None for column in facts], targets, None)
+        validation = self._validation(given.X[:0], *targets_of(held_out))
+        rng = check_random_state(estimator.random_state)
+        n_threads = available_threads(estimator.n_threads)
         members = [
             StreamedMember(
                 data, np.empty(0, np.int64), validation, encoding, facts, recipe,
@@ -224,6 +219,16 @@ class _Table:
             for seed in rng.randint(2**31 - 1, size=recipe.n_folds).tolist()
         ]  # fmt: skip
         return self.fitting.train(members, 1, given)
+
+    def _encoding(self, facts: list[ColumnFacts], how: Embeddings) -> Encoding | None:
+        """What columns become, by rows that were drawn, and are dropped then."""
+        sink = self.taken.sinks[0]
+        assert sink.drawn is not None
+        drawn, sink.drawn = sink.drawn.rows, None
+        self.survey.finish(drawn.X)
+        X, targets, weight = self.taken.finish(0).of(drawn)
+        how = replace(how, n_bins=recipe_for(len(X)).embeddings.n_bins)
+        return learn_encoding(X, facts, targets, weight, how)
 
     def _first_rows(self) -> Given:
         """What callbacks are told of."""

@@ -127,7 +127,7 @@ def test_row_groups_are_read_in_a_new_order_without_a_scratch_file(table, tmp_pa
     assert not np.array_equal(other.coefs_[0], model.coefs_[0])
     dataset = streaming.fit(new(), ds.dataset(tmp_path), **arguments)
     assert dataset.t_ == model.t_
-    with pytest.raises(ValueError, match=r"which need \d+, \d+ of them beside windows"):
+    with pytest.raises(ValueError, match=r"which need \d+, \d+ of them for pages of files"):
         streaming.fit(new(), tmp_path, **{**arguments, "memory": SMALL})
 
 

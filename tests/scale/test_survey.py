@@ -135,4 +135,4 @@ def test_each_row_is_as_likely_as_any_other():
 def test_a_sample_keeps_within_its_bytes():
     sample = Sample(1000, 2500, seed=0)
     sample.add(part(500))
-    assert sample.rows.n_rows == 2500 // (2 * (2 * 8 + 1 + 8))
+    assert sample.rows.n_rows == 2500 / 1.25 // (2 * 8 + 1 + 8)
