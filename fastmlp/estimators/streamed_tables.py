@@ -46,8 +46,8 @@ from fastmlp.training.windows import Windows
 Array = NDArray[Any]
 
 #: One of so many parts of the memory is the sample's, in the first pass: the second window is not
-#: there yet. On adult (36,631 rows × 14), log loss was .2748 in memory, and .2732, .2786 and .2917 in
-#: windows where all, 3,466 and 1,000 rows were drawn.
+#: there yet. On adult (36,631 rows × 14), log loss was .2748 in memory, and
+#: .2732, .2786 and .2917 in windows where all, 3,466 and 1,000 rows were drawn.
 _OF_SAMPLE = 4
 
 #: The rows held out have a window that is so much shorter than the others.
