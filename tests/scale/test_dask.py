@@ -24,7 +24,7 @@ import pandas as pd
 from distributed import Client
 from in_process import cluster, on_cluster, quietly, table
 
-from fastmlp.dask import DaskMLPBinaryClassifier
+from fastmlp.dask import DaskMLPBinaryClassifier, work
 from fastmlp.dask.cluster import homes, workers_of
 from fastmlp.dask.rounds import Rounds
 
@@ -366,6 +366,51 @@ def test_a_list_of_partitions(client, data):
     parts = [part(k) for k in range(0, 2000, 250)]
     assert same(fitted(client, (parts,)), fitted(client, data))
     assert same(fitted(client, (client.compute(parts),)), fitted(client, data))
+
+
+def draw(k=0):
+    """Rows that come out otherwise each time."""
+    return pd.DataFrame(np.random.default_rng().normal(size=(250, 6)), columns=list("abcdef"))
+
+
+def drawn(kind):
+    """Features, labels and weights that are made of the same random rows."""
+    if kind == "frame":
+        frame = dd.from_map(draw, range(8), meta=draw()[:0])
+        return frame[list("abcdef")], frame["a"] > 0, frame["b"] ** 2
+    if kind == "array":
+        rows = da.map_blocks(lambda: draw().to_numpy(), chunks=((250,) * 8, (6,)), meta=X[:0])
+    else:
+        parts = [dask.delayed(draw, pure=True)(k).to_numpy() for k in range(8)]
+        rows = da.concatenate([da.from_delayed(part, (250, 6), float) for part in parts])
+    return rows + 0, rows[:, 0] > 0, rows[:, 1] ** 2
+
+
+@pytest.mark.parametrize("kind", ["array", "delayed", "frame"])
+def test_a_partition_is_read_once(client, monkeypatch, kind):
+    """So that its rows, labels and weights belong together whatever they are made of."""
+    pack, found = work.pack, []
+
+    def note(rows, labels, weight, number, packing):
+        a, b = np.asarray(rows)[:, :2].T
+        found.append(np.array_equal(a > 0, labels) and np.array_equal(b**2, weight))
+        return pack(rows, labels, weight, number, packing)
+
+    monkeypatch.setattr(work, "pack", note)
+    model = DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client)
+    quietly(model.fit, *drawn(kind))
+    assert found == [True] * 8
+
+
+def test_a_dataframe_of_files(client, tmp_path):
+    """Dask would read narrow columns of several files at once, and wide ones not."""
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(y=Y, more=1.0)
+    for k in range(8):
+        frame[250 * k : 250 * (k + 1)].to_parquet(tmp_path / f"{k}.parquet")
+    frame = dd.read_parquet(tmp_path)
+    model = fitted(client, (frame[list("abcdef")], frame["y"]))
+    assert same(model, fitted(client, on_cluster(X, Y)))
 
 
 def test_empty_partitions_and_unknown_sizes(client):

@@ -289,6 +289,39 @@ def test_lost_data_that_were_sent(client, monkeypatch):
     client.cancel(futures)
 
 
+def draw():
+    """Rows that nobody can draw again."""
+    return np.random.default_rng().normal(size=(500, 10))
+
+
+def drawn():
+    """Partitions of such rows."""
+    return da.map_blocks(draw, chunks=((500,) * 8, (10,)), meta=np.empty((0, 0)))
+
+
+def test_lost_rows_that_come_out_otherwise(client, monkeypatch):
+    X = drawn()
+    model = estimator(client=client)
+    with (
+        after_epoch(monkeypatch, 2, lambda: os.kill(pids(client)[0], signal.SIGKILL)),
+        limit(30),
+        pytest.raises(RuntimeError, match=r"partition \d has been computed again.* other rows"),
+    ):
+        model.fit(X, X[:, 0] > 0)
+    assert_newest_epoch(model)
+
+
+def test_lost_rows_of_dask_without_a_seed(client, monkeypatch):
+    """Dask draws seeds ahead: they come out as they were."""
+    X = da.random.normal(size=(4000, 10), chunks=(500, 10))
+    models = [estimator(client=client) for _ in range(2)]
+    with limit(60):
+        models[0].fit(X, X[:, 0] > 0)
+        with after_epoch(monkeypatch, 2, lambda: os.kill(pids(client)[0], signal.SIGKILL)):
+            models[1].fit(X, X[:, 0] > 0)
+    assert bits(models[0]) == bits(models[1])
+
+
 def test_fits_at_once(client, undisturbed):
     X, y = arrays()
     models = [estimator(client=client) for _ in range(4)]
