@@ -206,9 +206,23 @@ def uncached(tmp_path):
     }
 
 
-def test_read_only_site_packages_and_no_home(tmp_path):
+def compile_two():
+    """Use two of the smallest functions, and print what `fit` does."""
+    order, bits = np.arange(50), np.random.RandomState(0)._bit_generator
+    next_uint32 = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        functions = [entry(permute.py_func) for _ in range(2)]
+        for function in functions:
+            function(order, next_uint32, bits.ctypes.state_address)
+    hits = sum(sum(function.stats.cache_hits.values()) for function in functions)
+    print(order.sum(), len(caught), "loaded" if hits else "compiled")
+
+
+@pytest.mark.parametrize("program", [compile_two, pytest.param(fit, marks=pytest.mark.long)])
+def test_read_only_site_packages_and_no_home(tmp_path, program):
     place, environment = uncached(tmp_path)
-    process = start(fit, environment=environment)
+    process = start(program, environment=environment)
     output, _ = finish(process, timeout=300)
     _, n_warnings, how = output.split()
     assert (n_warnings, how) == ("1", "compiled")
@@ -283,14 +297,12 @@ def warm_up(folder, **environment):
     )
 
 
-def test_warm_up_fills_the_cache(tmp_path):
-    folder = tmp_path / "cache"
-    environment = {"NUMBA_CACHE_DIR": str(folder)}
-    result = warm_up(tmp_path, **environment)
-    assert result.returncode == 0, result.stderr
-    assert str(folder) in result.stdout
+def test_warm_up_fills_the_cache(warmed_up):
+    folder, said = warmed_up
+    assert str(folder) in said
     kept = files(folder)
     for dtype in ("float32", "float64"):
+        environment = {"NUMBA_CACHE_DIR": str(folder)}
         assert run(fit, dtype, environment=environment).split()[1:] == ["0", "loaded"]
     assert files(folder) == kept
 

@@ -22,7 +22,7 @@ def search():
     return GridSearchCV(make_pipeline(StandardScaler(), network), grid, cv=3)
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_scores_are_those_of_one_process(processes):
     X, y = table(600)
     with cluster(2, processes=processes) as client, parallel_config(backend="dask"):

@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.filterwarnings(text) for text in FILTERS]
 @pytest.fixture(scope="module")
 def shared():
     """A cluster within this process."""
-    with local_cluster(2, processes=False) as cluster, limit(600):
+    with local_cluster(2, processes=False) as cluster:
         yield cluster
 
 
@@ -119,6 +119,21 @@ def test_the_number_of_workers_follows_the_work(alone, monkeypatch):
 
 def slow_rounds_here():
     slow_rounds(pytest.MonkeyPatch(), 0.2)
+
+
+@pytest.mark.parametrize("moment", [after_epoch, in_epoch])
+def test_all_workers_go_and_others_come(alone, monkeypatch, moment):
+    """What a worker that is gone was to do is taken up by one that was home to nothing."""
+    with local_cluster(1, processes=False) as cluster, Client(cluster) as client:
+
+        def replace():
+            cluster.scale(0)
+            assert until(lambda: not workers_of(client))
+            cluster.scale(1)
+
+        slow_rounds(monkeypatch, 0.05)
+        with moment(monkeypatch, 2, replace):
+            assert fitted(client) == alone[0]
 
 
 def free_ports(n):
