@@ -116,11 +116,10 @@ def _taken_apart(*collections: Any) -> list[Any]:
 def _of_arrays(arrays: list[Any]) -> list[list[Delayed]]:
     if not arrays:
         return []
-    name, keys = f"parts-{arrays[0].name}", [array.__dask_keys__() for array in arrays]
+    keys = [array.__dask_keys__() for array in arrays]
     graph: Any = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
     graph = arrays[0].__dask_optimize__(graph, keys)
-    graph = HighLevelGraph.from_collections(name, graph, dependencies=())
-    return [[Delayed(key, graph, layer=name) for key in flatten(own)] for own in keys]
+    return [_tasks(f"parts-{arrays[0].name}", graph, own) for own in keys]
 
 
 def _of_frame(frame: Any) -> list[Delayed]:
@@ -128,7 +127,13 @@ def _of_frame(frame: Any) -> list[Delayed]:
     # files together, the more of them the fewer columns are read.
     if hasattr(frame, "simplify"):
         frame = frame.simplify()
-    return list(frame.to_delayed(optimize_graph=False))
+    keys = frame.__dask_keys__()
+    return _tasks(f"parts-{keys[0][0]}", frame.__dask_graph__(), keys)
+
+
+def _tasks(name: str, graph: Any, keys: Any) -> list[Delayed]:
+    graph = HighLevelGraph.from_collections(name, graph, dependencies=())
+    return [Delayed(key, graph, layer=name) for key in flatten(keys)]
 
 
 def _is_array(value: Any) -> bool:
