@@ -11,7 +11,7 @@ import fastmlp
 def run(folder, *arguments):
     """What Python prints."""
     result = subprocess.run(
-        [sys.executable, *arguments], timeout=300, capture_output=True, text=True,
+        [sys.executable, *arguments], timeout=1800, capture_output=True, text=True,
         env={
             **os.environ,
             "PYTHONPATH": str(Path(fastmlp.__file__).parents[1]),

@@ -118,9 +118,10 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        futures, self._futures = list(self._futures), set()
-        if self.client.status == "running":
-            self.client.cancel(futures, force=True)
+        # Released, and not cancelled: where others depend on tasks that are cancelled, and the client
+        # has let go of these, an assertion of the scheduler's fails. It drops the client then, and
+        # all data that are the user's.
+        self.forget(list(self._futures))
 
     def workers(self) -> dict[str, Any]:
         """What is known of the workers that there are, by address."""

@@ -39,6 +39,13 @@ def client():
         yield client
 
 
+@pytest.fixture(scope="module")
+def others():
+    """Clients of clusters of one and of three workers."""
+    with cluster(1) as one, cluster(3) as three:
+        yield one, three
+
+
 @pytest.fixture
 def data():
     return on_cluster(X, Y)
@@ -140,13 +147,15 @@ def test_lbfgs_reads_all_digits(client):
         {"class_weight": "balanced", "n_init": 2},
     ],
 )
-def test_same_bits_for_any_number_of_workers(client, data, settings):
-    model = fitted(client, data, n_shards=3, **settings)
-    assert same(model, fitted(client, data, n_shards=3, **settings))
-    with cluster(1) as other:
-        assert same(model, fitted(other, data, n_shards=3, **settings))
-    with cluster(3) as other:
-        assert same(model, fitted(other, data, n_shards=3, **settings))
+def test_same_bits_for_any_number_of_workers(client, others, data, settings):
+    settings = {"n_shards": 3, "rounds_per_epoch": 2, **settings}
+    model = fitted(client, data, **settings)
+    for other in others:
+        assert same(model, fitted(other, data, **settings))
+
+
+def test_same_bits_twice(client, data):
+    assert same(fitted(client, data), fitted(client, data))
 
 
 def test_partitions_that_are_computed_already(client, data):

@@ -365,18 +365,19 @@ def be_interrupted(processes):
         first = model.loss_curve_
         model.set_params(max_iter=10**6)
         pid, moments = os.getpid(), []
-
-        def interrupt():
-            time.sleep(1)
-            moments.append(time.monotonic())
-            os.kill(pid, signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
         with (
             warnings.catch_warnings(record=True) as said,
             after_epoch(pytest.MonkeyPatch(), 0, None) as epochs,
         ):
+
+            def interrupt():
+                assert until(lambda: len(epochs) > 2, 60)
+                time.sleep(0.05)  # so as to meet an epoch
+                moments.append(time.monotonic())
+                os.kill(pid, signal.SIGINT)
+
+            thread = threading.Thread(target=interrupt)
+            thread.start()
             warnings.simplefilter("always")
             model.fit(X, y)
         seconds = time.monotonic() - moments[0]
@@ -464,7 +465,7 @@ def test_shards_that_are_too_large_are_refused(client, undisturbed, monkeypatch)
 def test_shards_that_need_more_than_half(undisturbed):
     X = da.random.default_rng(0).normal(size=(1_000_000, 60), chunks=(50_000, 60))
     with client_of(1, memory_limit="800 MiB") as client, limit(60):
-        with pytest.raises(ValueError, match="458 MiB, more than half of its memory of 800 MiB"):
+        with pytest.raises(ValueError, match="459 MiB, more than half of its memory of 800 MiB"):
             estimator(client=client).fit(X, X[:, 0] > 0)
         assert until(lambda: nothing_left(client))
 

@@ -259,6 +259,30 @@ def test_fifty_fits_leave_nothing_behind():
     assert (after - before).max() < 16 * 2**20
 
 
+def test_a_failure_leaves_what_others_have(client, monkeypatch):
+    """In the middle of an epoch, of which some tasks are wanted by others only, not by the client."""
+    mine = client.submit(abs, -1, pure=False)
+    wait(mine)
+    slow_rounds(monkeypatch, 0.1)
+    result = Cluster.result
+
+    def fail_at_the_end_of_an_epoch(self, future):
+        if future.key.startswith("mean-"):
+            raise ArithmeticError("out of luck")
+        return result(self, future)
+
+    monkeypatch.setattr(Cluster, "result", fail_at_the_end_of_an_epoch)
+    with pytest.raises(ArithmeticError, match="out of luck"):
+        fitted(client)
+    keys = {mine.key}
+    assert until(
+        lambda: client.run_on_scheduler(lambda dask_scheduler: {*dask_scheduler.tasks}) == keys
+    )
+    assert mine.status == "finished"
+    assert client.gather(mine) == 1
+    mine.release()
+
+
 # -- waits and homes -------------------------------------------------------------------------------
 @pytest.fixture
 def transfer(client, monkeypatch):
