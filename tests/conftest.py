@@ -3,7 +3,6 @@
 import signal
 
 import numba
-import pytest
 from numba.np.ufunc import parallel
 
 # A shell that runs tests in the background has them ignore Ctrl-C, which some of them send.
@@ -13,12 +12,3 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # More threads than this machine may have cores, before Numba starts them: up to eight are tested.
 parallel.NUM_THREADS = numba.config.NUMBA_NUM_THREADS = max(8, numba.config.NUMBA_NUM_THREADS)
 parallel.snt_check = parallel.gen_snt_check()
-
-
-@pytest.fixture(scope="session")
-def warmed_up(tmp_path_factory):
-    """A folder that the warm-up has filled from nothing, which takes long, and what it said."""
-    import kept  # not before the number of threads is set
-
-    folder = tmp_path_factory.mktemp("warmed_up")
-    return folder, kept.run(folder, "-m", "fastmlp.warmup")

@@ -36,11 +36,11 @@ FILTERS = [
     "ignore:A shard has",  # minibatches are few, so that epochs are short
     "ignore:Stochastic Optimizer",
     "ignore:lbfgs failed to converge",
-    # Processes that were killed leave their sockets and pipes to the garbage collector.
-    "ignore:unclosed:ResourceWarning",
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    # Connections to processes that were killed are left to the garbage collector.
+    "ignore:unclosed <socket.socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning",
     # Of distributed, whose loop ends while a lost worker is still being asked.
-    "ignore:coroutine .* was never awaited:RuntimeWarning",
+    "ignore:coroutine 'PooledRPCCall.*send_recv_from_rpc' was never awaited:RuntimeWarning",
 ]
 
 

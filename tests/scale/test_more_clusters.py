@@ -260,7 +260,7 @@ def test_fifty_fits_leave_nothing_behind():
 
 
 def test_a_failure_leaves_what_others_have(client, monkeypatch):
-    """In the middle of an epoch, of which some tasks are wanted by others only, not by the client."""
+    """In the middle of an epoch, of which the client has let some tasks go that others need."""
     mine = client.submit(abs, -1, pure=False)
     wait(mine)
     slow_rounds(monkeypatch, 0.1)
