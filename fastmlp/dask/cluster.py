@@ -118,9 +118,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Released, and not cancelled: where tasks that the client has let go of depend on those that
-        # are cancelled, an assertion of the scheduler's fails. It drops the client then, and all
-        # data that are the user's.
+        # Released, and not cancelled: where tasks that the client has let go of depend on cancelled
+        # ones, an assertion of the scheduler's fails. It drops the client then, and all data that
+        # are the user's.
         self.forget(list(self._futures))
 
     def workers(self) -> dict[str, Any]:
