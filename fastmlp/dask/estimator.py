@@ -63,10 +63,11 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     20 minibatches. Then take fewer shards or smaller minibatches.
 
     A lost worker's rows are read again, and what it was doing is done again, by Dask; rows that
-    were sent to it (by ``client.scatter``) cannot be. Where there is no worker for `worker_timeout`
-    seconds, where the scheduler is gone, or after any other failure, an error is raised; the
-    estimator then has the newest whole epoch, as after an interrupt (Ctrl-C), or is as it was if
-    there was none. Within a task, call `fit` in a ``distributed.worker_client``.
+    were sent to it (by ``client.scatter``) cannot be, and rows that come out otherwise then (drawn
+    without a seed, say) are an error. Where there is no worker for `worker_timeout` seconds, where
+    the scheduler is gone, or after any other failure, an error is raised; the estimator then has
+    the newest whole epoch, as after an interrupt (Ctrl-C), or is as it was if there was none.
+    Within a task, call `fit` in a ``distributed.worker_client``.
 
     Examples
     --------
@@ -165,7 +166,8 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         TypeError
             If X is no collection.
         RuntimeError
-            If the cluster is lost, or if workers end again and again.
+            If the cluster is lost, or if workers end again and again; if a worker is lost with rows
+            that cannot be read again, or that come out otherwise.
         TimeoutError
             If there is no worker for `worker_timeout` seconds.
 

@@ -291,3 +291,19 @@ def test_part_takes_rows():
     assert part.rows(1, 3).weight.tolist() == [2.0, 3.0]
     assert part.X[1:].tolist() == [[1, 1], [1, 1]]
     assert part.targets[1:].tolist() == [True, False]
+
+
+def test_rows_are_known_again_by_a_digest():
+    X, y = rows(20)
+    weight = np.arange(40.0)[::2]  # numbers that do not lie side by side
+
+    def digest(X=X, y=y, weight=weight, share=0.0):
+        return pack(X, y, weight, 0, Packing(None, share))[1].digest
+
+    assert digest() == digest(X.copy(), y.copy(), weight.copy())
+    others = [
+        digest(X[::-1], y[::-1], weight[::-1]), digest(X + np.eye(20, 3, dtype=np.float32)),
+        digest(y=y[::-1]), digest(y=np.where(y == "yes", "y", y)), digest(weight=weight + 1),
+        digest(weight=None), digest(share=0.5), digest(X[:-1], y[:-1], weight[:-1]),
+    ]  # fmt: skip
+    assert len({digest(), *others}) == 9

@@ -17,6 +17,9 @@ from fastmlp import MLPBinaryClassifier, streaming
 N, F = 20_000, 10
 SMALL = 300_000
 
+#: What a busy machine may take longer; FASTMLP_TEST_SLACK=0.1 measures an idle one.
+SLACK = float(os.environ.get("FASTMLP_TEST_SLACK") or "3")
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 RNG = np.random.default_rng(0)
@@ -169,7 +172,7 @@ def test_an_interrupt_in_training_keeps_the_newest_weights(parameters, scratch):
     model = new(max_iter=10**6, tol=0, n_iter_no_change=10**6, **parameters)
     with pytest.warns(UserWarning, match="interrupted by user"):
         stream(model, chunks(), scratch=scratch, **arguments)
-    assert time.perf_counter() - sent[0] < 0.5
+    assert time.perf_counter() - sent[0] < 0.5 + SLACK
     timer.join()
     assert np.isfinite(model.coefs_[0]).all()
     assert model.n_iter_ > 0
