@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from fastmlp import MLPBinaryClassifier, TabularMLPBinaryClassifier, streaming
+from fastmlp import MLPBinaryClassifier, streaming
 from fastmlp.data.scratch import is_held_out
 from fastmlp.data.sink import Room
 
@@ -401,7 +402,7 @@ def test_rows_that_cannot_be_held_out(data):
 
 def test_other_models_are_refused(data):
     with pytest.raises(TypeError, match="must be an MLPBinaryClassifier"):
-        stream(TabularMLPBinaryClassifier(), *data[:2])
+        stream(LogisticRegression(), *data[:2])
 
 
 def test_diverged_training_leaves_the_model_as_it_was(data):

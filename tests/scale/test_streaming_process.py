@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLPBinaryClassifier, streaming
+from fastmlp.training.windows import Windowed
 
 N, F = 20_000, 10
 SMALL = 300_000
@@ -158,17 +159,24 @@ def test_an_interrupt_in_the_first_pass_leaves_the_model_as_it_was(at):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}])
 @pytest.mark.parametrize("scratch", [None, False])
-def test_an_interrupt_in_training_keeps_the_newest_weights(parameters, scratch):
+def test_an_interrupt_in_training_keeps_the_newest_weights(parameters, scratch, monkeypatch):
     arguments = {"validation": chunks(900)} if parameters else {}
     stream(new(**parameters), chunks(), scratch=scratch, **arguments)  # what is compiled, is now
-    sent = []
+    sent, train_epoch = [], Windowed.train_epoch
 
     def send():
         sent.append(time.perf_counter())
         interrupt()
 
     timer = threading.Timer(1.0, send)
-    timer.start()
+
+    def train_and_start(training, rates):
+        result = train_epoch(training, rates)
+        if training.samples_seen == 0:  # the first epoch: the first pass is over
+            timer.start()
+        return result
+
+    monkeypatch.setattr(Windowed, "train_epoch", train_and_start)
     model = new(max_iter=10**6, tol=0, n_iter_no_change=10**6, **parameters)
     with pytest.warns(UserWarning, match="interrupted by user"):
         stream(model, chunks(), scratch=scratch, **arguments)
