@@ -99,7 +99,8 @@ def test_calls_are_left_by_one_signal_after_another():
 @pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_calls_are_left_again_and_again(name):
-    assert int(run(leave_large, 20, name, timeout=3000)) >= 60
+    # Of 80 calls; on a busy machine, many have ended before the signal comes.
+    assert int(run(leave_large, 20, name, timeout=3000)) >= 20
 
 
 def exit_from(name):
