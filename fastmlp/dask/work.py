@@ -41,9 +41,11 @@ def mean_of_group(*shards: Progress) -> Progress:
     return average(None, shards)
 
 
-def score(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
+def score(
+    shard: Any, parameters: Any, task: Any, with_probabilities: bool, n_threads: int | None
+) -> Any:
     """`evaluate` at a worker."""
-    return _alone(evaluate, shard, parameters, task, n_threads=n_threads)
+    return _alone(evaluate, shard, parameters, task, with_probabilities, n_threads=n_threads)
 
 
 def gradient(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
