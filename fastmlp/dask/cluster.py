@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +22,14 @@ _WAIT_SECONDS = 1.0
 #: Settings of Dask are those of the process: threads take turns, so that the last restores them.
 _settings_lock = threading.Lock()
 
+#: How often it is asked whether one of several results is there, of which this process is told.
+_POLL_SECONDS = 0.005
+
+#: The least that a scheduler is given to answer: one that is busy takes some seconds.
+_ANSWER_SECONDS = 10.0
+
+#: The most partitions that a message names.
+_MOST_NAMES = 10
 
 @contextmanager
 def _large_graphs() -> Iterator[None]:
@@ -57,10 +65,31 @@ def client_for(client: Client | None) -> Client:
     return client
 
 
-def workers_of(client: Client) -> dict[str, Any]:
+def workers_of(client: Client, timeout: float) -> dict[str, Any]:
     """What is known of all workers that there are, by address."""
-    # Some versions of distributed tell of five unless asked; earlier ones do not look at it.
-    return dict(client.scheduler_info(n_workers=-1)["workers"])
+    # Not `client.scheduler_info`: it has no end, and in some versions it tells of five workers.
+    return dict(_answer(client, timeout, lambda: client.scheduler.identity())["workers"])
+
+
+def _answer(client: Client, timeout: float, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask the scheduler, which may stand still while its connections are open.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no connection to it.
+    TimeoutError
+        If it does not answer in time.
+    """
+    seconds = max(timeout, _ANSWER_SECONDS)
+    if client.status != "running":
+        raise RuntimeError("The connection to the Dask scheduler is lost.")
+    try:
+        return client.sync(ask, callback_timeout=seconds)
+    except TimeoutError:
+        raise TimeoutError(f"The Dask scheduler has not answered for {seconds:g} s.") from None
+    except OSError as error:
+        raise RuntimeError(f"The Dask scheduler cannot be reached: {error}") from error
 
 
 def homes(workers: Sequence[str], n_shards: int, before: Sequence[str] = ()) -> list[str]:
@@ -102,7 +131,7 @@ class Cluster:
     n_shards : int
         How many there are.
     timeout : float
-        Seconds to wait for a worker where there is none.
+        Seconds to wait for a worker where there is none, and for what the scheduler has to say.
     """
 
     def __init__(self, client: Client, n_shards: int, timeout: float) -> None:
@@ -120,11 +149,12 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         futures, self._futures = list(self._futures), set()
         if self.client.status == "running":
+            # It need not answer: what it is told, it hears when it goes on.
             self.client.cancel(futures, force=True)
 
     def workers(self) -> dict[str, Any]:
         """What is known of the workers that there are, by address."""
-        return workers_of(self.client)
+        return workers_of(self.client, self.timeout)
 
     def plan(self) -> None:
         """Give shards a home, where theirs is gone; waits for a worker if there is none."""
@@ -168,7 +198,7 @@ class Cluster:
         RuntimeError
             If the cluster is gone, or if one task has ended several workers.
         TimeoutError
-            If there has been no worker for too long.
+            If there has been no worker for too long, or no answer of the scheduler.
         """
         # A wait that is cut short would end transfers that it shares with those of other threads.
         gathered, latest = self._gather(future), None
@@ -217,7 +247,9 @@ class Cluster:
             if aside:
                 dask_scheduler.transitions(aside, stimulus_id="fastmlp-wake")
 
-        self.client.run_on_scheduler(wake)
+        _answer(
+            self.client, self.timeout, lambda: self.client.run_on_scheduler(wake, asynchronous=True)
+        )
 
     def _latest(self, latest: float | None) -> float | None:
         """Until when to wait for a worker, if there is none that takes tasks.

@@ -63,7 +63,7 @@ def _train(
     generators = starts.generators(
         check_random_state(settings.random_state), 1 if earlier else settings.n_init
     )
-    n_workers = len(workers_of(client))
+    n_workers = len(workers_of(client, estimator.worker_timeout))
     n_shards = min(estimator.n_shards or max(1, n_workers), len(parts))
     with Cluster(client, n_shards, estimator.worker_timeout) as cluster:
         cluster.plan()

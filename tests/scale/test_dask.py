@@ -626,11 +626,7 @@ def test_homes(workers, n_shards, before, expected):
 
 
 def test_all_workers_are_known():
-    """Some versions of distributed tell of five unless they are asked for more."""
+    """In some versions, `Client.scheduler_info` tells of five unless it is asked for more."""
 
-    class Told:
-        def scheduler_info(self, n_workers=5):
-            known = [f"w{k}" for k in range(8)]
-            return {"workers": dict.fromkeys(known if n_workers < 0 else known[:n_workers])}
-
-    assert len(workers_of(Told())) == 8
+    with cluster(8) as client:
+        assert len(workers_of(client, 10)) == 8
