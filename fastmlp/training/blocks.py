@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 
 from fastmlp.data.checks import DTYPES_OF_X, check_fits_in
@@ -157,6 +158,12 @@ def _checked(
     X: Any, y: Any, weight: Any, dtype: np.dtype[Any] | None
 ) -> tuple[BlockRows, Array, tuple[Any, ...] | None]:
     """Check rows, labels and weights; returns the rows, the labels in y, and names of columns."""
+    if issparse(X):
+        raise TypeError(
+            "X is sparse, which a cluster's shards cannot be. Make its partitions dense: "
+            "X.map_blocks(lambda block: block.toarray(), dtype=X.dtype); or take "
+            "MLPBinaryClassifier."
+        )
     names = tuple(X.columns) if hasattr(X, "columns") else None
     n = X.shape[0] if hasattr(X, "shape") else len(X)
     X = check_array(X, dtype=DTYPES_OF_X, ensure_min_samples=0, input_name="X")
