@@ -15,12 +15,10 @@ from distributed import Client, Future, KilledWorker
 from distributed import default_client as the_default_client
 from distributed import get_client as client_of_task
 
+from fastmlp.dask.collections import Partition, sources
+
 #: How often a wait looks at the cluster.
 _WAIT_SECONDS = 1.0
-
-
-#: Settings of Dask are those of the process: threads take turns, so that the last restores them.
-_settings_lock = threading.Lock()
 
 #: How often it is asked whether one of several results is there, of which this process is told.
 _POLL_SECONDS = 0.005
@@ -30,6 +28,10 @@ _ANSWER_SECONDS = 10.0
 
 #: The most partitions that a message names.
 _MOST_NAMES = 10
+
+#: Settings of Dask are those of the process: threads take turns, so that the last restores them.
+_settings_lock = threading.Lock()
+
 
 @contextmanager
 def _large_graphs() -> Iterator[None]:
@@ -139,6 +141,8 @@ class Cluster:
         self.homes: list[str] = []
         #: What has ended a training that had whole epochs.
         self.failure: Exception | None = None
+        #: The partitions, by what they are called.
+        self.given: dict[str, Partition] = {}
         self._were_homes: set[str] = set()  # of tasks of all epochs
         self._n_shards = n_shards
         self._futures: set[Future] = set()
@@ -174,12 +178,14 @@ class Cluster:
         self._futures.update(futures)
         return list(futures)
 
-    def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future:
-        """Have a function called at the home of a shard."""
+    def submit(
+        self, number: int, function: Callable[..., Any], *arguments: Any, priority: int = 0
+    ) -> Future:
+        """Have a function called at the home of a shard; a higher priority goes first."""
         with _large_graphs():
             future = self.client.submit(
                 function, *arguments, workers=[self.homes[number % len(self.homes)]],
-                allow_other_workers=True, pure=False,
+                allow_other_workers=True, pure=False, priority=priority,
             )  # fmt: skip
         self._futures.add(future)
         return future
@@ -189,6 +195,18 @@ class Cluster:
         for future in futures:
             self._futures.discard(future)
             future.release()
+
+    def results(self, futures: Sequence[Future]) -> Iterator[tuple[int, Any]]:
+        """Wait for results, and go through them with their places in the order they come in."""
+        waiting, latest, looked = dict(enumerate(futures)), None, time.monotonic()
+        while waiting:
+            done = [place for place, future in waiting.items() if future.done()]
+            for place in done:
+                yield place, self.result(waiting.pop(place))
+            if not done:
+                time.sleep(_POLL_SECONDS)
+                if time.monotonic() > looked + _WAIT_SECONDS:
+                    latest, looked = self._latest(latest), time.monotonic()
 
     def result(self, future: Future) -> Any:
         """Wait for a result, while there is a cluster that may come to it.
@@ -215,17 +233,30 @@ class Cluster:
                 if gathered.cancelled() and not future.cancelled():
                     gathered = self._gather(future)  # another thread has cut its wait short
                     continue
-                raise RuntimeError(
-                    "Dask has dropped a task of this training: the scheduler is gone, or data "
-                    "that were sent to a worker were lost with it, which nobody can compute again."
-                ) from error
+                raise RuntimeError(self._why_dropped()) from error
             except TimeoutError as error:
                 of_task = gathered.done() and not gathered.cancelled()
                 if of_task and gathered.exception() is error:
                     raise
-                if self.client.status != "running":
-                    raise RuntimeError("The connection to the Dask scheduler is lost.") from None
                 latest = self._latest(latest)
+
+    def _why_dropped(self) -> str:
+        """What Dask does not say where it drops a task."""
+        states = list(self.client.futures.items())
+        gone = {key for key, state in states if state.status in ("lost", "cancelled")}
+        lost = [name for name, keys in sources(self.given).items() if keys & gone]
+        if not lost:
+            return (
+                "Dask has dropped a task of this training: the scheduler is gone, or data that "
+                "were sent to a worker were lost with it, which nobody can compute again."
+            )
+        names = ", ".join(lost[:_MOST_NAMES])
+        if len(lost) > _MOST_NAMES:
+            names += f", ... ({len(lost)} in all)"
+        return (
+            f"Data that nobody can compute again were lost with the worker that had them: {names}. "
+            "Dask makes anew what it has computed itself, and not what client.scatter has sent."
+        )
 
     def _gather(self, future: Future) -> Any:
         return asyncio.run_coroutine_threadsafe(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from fastmlp.dask.cluster import Cluster, client_for, workers_of
-from fastmlp.dask.collections import known_rows, partitions
+from fastmlp.dask.collections import partitions
 from fastmlp.dask.loading import Loading
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
 from fastmlp.data.split import Validation
@@ -70,7 +70,7 @@ def _train(
         # Of a copy: so the first weights are those of a fit in one process.
         seed = int(copy.deepcopy(generators[0]).randint(2**31))
         loading = Loading(cluster, settings, earlier, seed)
-        loading.pack(parts, known_rows(given.X), validation_parts)
+        loading.pack(parts, validation_parts)
         problem, fleet = loading.finish(estimator, given, known_classes, one_epoch)
         start = partial(runs.start, settings, earlier, problem.checked.X)
         sessions: dict[int, Any] = {}

@@ -193,6 +193,23 @@ def _checked(
     return BlockRows(X, codes, weight), labels, names
 
 
+def stored_dtype(X: Any, asked: np.dtype[Any] | None) -> Any:
+    """What `pack` stores an array or a frame in; one that is not here yet will do."""
+    if asked is not None:
+        return asked
+    dtypes = list(X.dtypes) if hasattr(X, "dtypes") else [X.dtype]
+    # As check_array: extension types of pandas, too, become the first one.
+    if dtypes and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        dtype = np.result_type(*dtypes)
+        return dtype if dtype in DTYPES_OF_X else DTYPES_OF_X[0]
+    return DTYPES_OF_X[0]
+
+
+def row_bytes(n_features: int, dtype: Any, *, weighted: bool) -> int:
+    """Bytes of a row: its features, one of two classes, and its weight."""
+    return n_features * int(np.dtype(dtype).itemsize) + (9 if weighted else 1)
+
+
 def _some(rows: BlockRows, which: Any) -> BlockRows:
     weight = None if rows.weight is None else rows.weight[which]
     return BlockRows(rows.X[which], rows.codes[which], weight)
@@ -251,7 +268,7 @@ class Shard:
     def row_bytes(self) -> int:
         """Bytes of a row in a window."""
         n_features = self.blocks[0].trained.X.shape[1] if self.blocks else 0
-        return n_features * self.dtype.itemsize + (9 if self._weighted else 1)
+        return row_bytes(n_features, self.dtype, weighted=self._weighted)
 
     @property
     def n_bytes(self) -> int:
