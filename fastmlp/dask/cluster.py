@@ -197,13 +197,23 @@ class Cluster:
             future.release()
 
     def results(self, futures: Sequence[Future]) -> Iterator[tuple[int, Any]]:
-        """Wait for results, and go through them with their places in the order they come in."""
+        """Wait for results, and go through them with their places in the order they come in.
+
+        Of several that are errors, the first in the order of places is raised.
+        """
         waiting, latest, looked = dict(enumerate(futures)), None, time.monotonic()
         while waiting:
-            done = [place for place, future in waiting.items() if future.done()]
-            for place in done:
+            # Until those before it are there, an error waits: which one is told must not depend on
+            # who was fast.
+            first = next(iter(waiting))
+            ready = [
+                place
+                for place, future in waiting.items()
+                if future.done() and (place == first or future.status != "error")
+            ]
+            for place in ready:
                 yield place, self.result(waiting.pop(place))
-            if not done:
+            if not ready:
                 time.sleep(_POLL_SECONDS)
                 if time.monotonic() > looked + _WAIT_SECONDS:
                     latest, looked = self._latest(latest), time.monotonic()

@@ -181,3 +181,17 @@ def test_sparse_partitions_are_predicted(client, method):
     model = quietly(new(client).fit, *on_cluster(X, Y))
     lazy = getattr(model, method)(sparse_blocks(scipy.sparse.csr_array))
     assert np.array_equal(lazy.compute(), getattr(model, method)(X))
+
+
+# -- bad -------------------------------------------------------------------------------------------
+def test_of_several_bad_partitions_the_first_is_named(client):
+    """Though others come to their errors first."""
+
+    def part(k):
+        time.sleep(0.5 if k == 1 else 0.0)
+        return (X[:20] if k == 0 else X[:20] * np.nan), Y[:20]
+
+    parts = [dask.delayed(part)(k) for k in range(8)]
+    for n_shards in (1, 3):
+        with pytest.raises(ValueError, match="partition 1: Input X contains NaN"):
+            new(client, n_shards=n_shards).fit(parts)
