@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker
+from distributed import Client, Future, KilledWorker, rejoin, secede
 from distributed import default_client as the_default_client
 from distributed import get_client as client_of_task
 
@@ -42,6 +42,23 @@ def _large_graphs() -> Iterator[None]:
     key = "distributed.admin.large-graph-warning-threshold"
     with _settings_lock, dask.config.set({key: "1 TiB"}):
         yield
+
+
+@contextmanager
+def thread_left() -> Iterator[None]:
+    """Leave a worker's thread to the tasks of a training, where a task is what trains.
+
+    They would wait for it, and it for them.
+    """
+    try:
+        secede()
+    except (ValueError, KeyError):  # no task, or one that has left it already, as by worker_client
+        yield
+        return
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 def client_for(client: Client | None) -> Client:

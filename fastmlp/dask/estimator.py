@@ -75,8 +75,8 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     an error is raised; the estimator then has the newest whole epoch, as after an interrupt
     (Ctrl-C), or is as it was if there was none.
 
-    A task may call `fit`, and needs a ``with distributed.worker_client()`` around it: without, the
-    task keeps its worker's thread, for which the shards at this worker wait for ever.
+    A task may call `fit`, with or without a ``distributed.worker_client``: meanwhile it leaves its
+    worker's thread to the tasks of the training, which would wait for it otherwise.
 
     Examples
     --------

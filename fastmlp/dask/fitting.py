@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from fastmlp.dask.cluster import Cluster, client_for, workers_of
+from fastmlp.dask.cluster import Cluster, client_for, thread_left, workers_of
 from fastmlp.dask.collections import partitions
 from fastmlp.dask.loading import Loading
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
@@ -65,7 +65,7 @@ def _train(
     )
     n_workers = len(workers_of(client, estimator.worker_timeout))
     n_shards = min(estimator.n_shards or max(1, n_workers), len(parts))
-    with Cluster(client, n_shards, estimator.worker_timeout) as cluster:
+    with thread_left(), Cluster(client, n_shards, estimator.worker_timeout) as cluster:
         cluster.plan()
         # Of a copy: so the first weights are those of a fit in one process.
         seed = int(copy.deepcopy(generators[0]).randint(2**31))
