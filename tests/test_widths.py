@@ -45,31 +45,50 @@ EVERYTHING = (
 )  # fmt: skip
 
 
-def run(vector_bytes, tests):
-    """Run tests with vectors of that many bytes."""
-    result = subprocess.run(
+def start(vector_bytes, tests):
+    """Begin to run tests with vectors of that many bytes."""
+    return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=TESTS, env=os.environ | {"FASTMLP_VECTOR_BYTES": str(vector_bytes)},
-        capture_output=True, text=True, timeout=900,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
-    assert "passed" in result.stdout
+
+
+def check(process):
+    """Assert that the tests pass."""
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output[-7000:]
+    assert "passed" in output
 
 
 # This CPU's own width is what all other tests run with.
 others = [size for size in (16, 32, 64) if size != VECTOR_BYTES]
 
 
-@pytest.mark.parametrize("vector_bytes", others)
-def test_kernels(vector_bytes):
+@pytest.fixture(scope="module")
+def processes():
+    """Tests of each other width, on their way all at once: each is busy with one core."""
     # A session compiles for seconds: here with the narrowest vectors only.
-    run(vector_bytes, KERNELS + SESSION if vector_bytes == min(others) else KERNELS)
+    found = {n: start(n, KERNELS + SESSION if n == min(others) else KERNELS) for n in others}
+    yield found
+    for process in found.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("vector_bytes", others)
+def test_kernels(processes, vector_bytes):
+    check(processes[vector_bytes])
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 def test_everything(vector_bytes):
-    run(vector_bytes, EVERYTHING)
+    process = start(vector_bytes, EVERYTHING)
+    try:
+        check(process)
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("value", ["8", "0", "128", "wide", " "])

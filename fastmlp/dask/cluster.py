@@ -168,10 +168,10 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        futures, self._futures = list(self._futures), set()
-        if self.client.status == "running":
-            # It need not answer: what it is told, it hears when it goes on.
-            self.client.cancel(futures, force=True)
+        # Released, and not cancelled: where tasks that the client has let go of depend on cancelled
+        # ones, an assertion of the scheduler's fails. It drops the client then, and all data that
+        # are the user's.
+        self.forget(list(self._futures))
 
     def workers(self) -> dict[str, Any]:
         """What is known of the workers that there are, by address."""
@@ -246,7 +246,7 @@ class Cluster:
             If there has been no worker for too long, or no answer of the scheduler.
         """
         # A wait that is cut short would end transfers that it shares with those of other threads.
-        gathered, latest = self._gather(future), None
+        gathered, latest, cut = self._gather(future), None, None
         while True:
             try:
                 return gathered.result(timeout=_WAIT_SECONDS)
@@ -258,7 +258,16 @@ class Cluster:
                 ) from error
             except CancelledError as error:
                 if gathered.cancelled() and not future.cancelled():
-                    gathered = self._gather(future)  # another thread has cut its wait short
+                    # Another thread has cut its wait short. One that was queueing would have Dask
+                    # cut all later ones of this client short, too.
+                    cut = cut or time.monotonic()
+                    if time.monotonic() > cut + self.timeout:
+                        raise RuntimeError(
+                            "This Dask client brings no results any more, because a wait for one "
+                            "was cut short: make another."
+                        ) from error
+                    time.sleep(min(0.1, self.timeout))
+                    gathered = self._gather(future)
                     continue
                 raise RuntimeError(self._why_dropped()) from error
             except TimeoutError as error:

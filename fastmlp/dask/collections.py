@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import dask
 import dask.array
 import numpy as np
-from dask.core import get_dependencies
+from dask.core import flatten, get_dependencies
 from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 from distributed import Future, futures_of
 
 from fastmlp.training.blocks import row_bytes, stored_dtype
@@ -90,18 +91,16 @@ def partitions(X: Any, y: Any, weight: Any, names: tuple[str, str, str]) -> list
             raise ValueError(
                 f"{name_x} is chunked by columns: {name_x}.rechunk({{1: -1}}) makes whole rows."
             )
-        parts = [row[0] for row in X.to_delayed()]
-    else:
-        parts = list(X.to_delayed())
+    y, weight = _alongside(y, X, name_y), _alongside(weight, X, names[2])
+    parts, labels, weights = _taken_apart(X, y, weight)
+    for values, name in ((labels, name_y), (weights, names[2])):
+        if values is not None and len(values) != len(parts):
+            raise ValueError(f"X has {len(parts)} partitions, and {name} has {len(values)}.")
+    none = [None] * len(parts)
+    rows = _known_rows(X, len(parts))
     return [
         Partition(*each, X)
-        for each in zip(
-            parts,
-            _alongside(y, X, len(parts), name_y),
-            _alongside(weight, X, len(parts), names[2]),
-            _known_rows(X, len(parts)),
-            strict=True,
-        )
+        for each in zip(parts, labels or none, weights or none, rows, strict=True)
     ]
 
 
@@ -135,11 +134,11 @@ def sources(partitions: Mapping[Any, Partition]) -> dict[Any, set[Any]]:
     }
 
 
-def _alongside(values: Any, X: Any, n: int, name: str) -> list[Any]:
-    """Take labels or weights apart as X is."""
-    if values is None:
-        return [None] * n
-    if not _is_array(values) and not _is_frame(values):
+def _alongside(values: Any, X: Any, name: str) -> Any:
+    """Divide labels or weights as X is; those of a dataframe are divided as they are."""
+    if values is None or _is_frame(values):
+        return values
+    if not _is_array(values):
         values = np.asarray(values)
         if values.ndim == 0:
             raise ValueError(f"{name} must have a value for each row, got {values!r}.")
@@ -147,21 +146,53 @@ def _alongside(values: Any, X: Any, n: int, name: str) -> list[Any]:
             raise TypeError(f"{name} must be a Dask collection with the partitions of X.")
         if len(values) != X.shape[0]:
             raise ValueError(f"X has {X.shape[0]} rows, and {name} has {len(values)}.")
-        ends = np.cumsum(X.chunks[0])
-        return np.split(values, ends[:-1])
-    if _is_array(values):
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise ValueError(f"{name} must have one dimension, and has {values.ndim}.")
-        if _is_array(X) and not np.isnan([*X.chunks[0], *values.chunks[0]]).any():
-            if values.shape[0] != X.shape[0]:
-                raise ValueError(f"X has {X.shape[0]} rows, and {name} has {values.shape[0]}.")
-            values = values.rechunk((X.chunks[0],))
-    parts = list(np.ravel(values.to_delayed()))
-    if len(parts) != n:
-        raise ValueError(f"X has {n} partitions, and {name} has {len(parts)}.")
-    return parts
+        return np.split(values, np.cumsum(X.chunks[0])[:-1])
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, and has {values.ndim}.")
+    if _is_array(X) and not np.isnan([*X.chunks[0], *values.chunks[0]]).any():
+        if values.shape[0] != X.shape[0]:
+            raise ValueError(f"X has {X.shape[0]} rows, and {name} has {values.shape[0]}.")
+        values = values.rechunk((X.chunks[0],))
+    return values
+
+
+def _taken_apart(*collections: Any) -> list[Any]:
+    """Tasks of the partitions of each; what is None or divided already is left as it is.
+
+    Collections share the tasks that they have in common. Optimised each by itself, they would have
+    fused them, and read a partition for X and again for y: in vain, and where it is random, X and y
+    would be of different rows.
+    """
+    arrays = iter(_of_arrays([each for each in collections if _is_array(each)]))
+    return [
+        next(arrays) if _is_array(each) else _of_frame(each) if _is_frame(each) else each
+        for each in collections
+    ]
+
+
+def _of_arrays(arrays: list[Any]) -> list[list[Delayed]]:
+    if not arrays:
+        return []
+    keys = [array.__dask_keys__() for array in arrays]
+    graph: Any = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
+    graph = arrays[0].__dask_optimize__(graph, keys)
+    return [_tasks(f"parts-{arrays[0].name}", graph, own) for own in keys]
+
+
+def _of_frame(frame: Any) -> list[Delayed]:
+    # Columns that nobody asks for are left out. More of its optimisations would put partitions of
+    # files together, the more of them the fewer columns are read.
+    if hasattr(frame, "simplify"):
+        frame = frame.simplify()
+    keys = frame.__dask_keys__()
+    return _tasks(f"parts-{keys[0][0]}", frame.__dask_graph__(), keys)
+
+
+def _tasks(name: str, graph: Any, keys: Any) -> list[Delayed]:
+    graph = HighLevelGraph.from_collections(name, graph, dependencies=())
+    return [Delayed(key, graph, layer=name) for key in flatten(keys)]
 
 
 def _is_array(value: Any) -> bool:

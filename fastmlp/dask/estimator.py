@@ -70,10 +70,11 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     float32.
 
     A lost worker's rows are read again, and what it was doing is done again, by Dask; rows that
-    were sent to it (by ``client.scatter``) cannot be. Where there is no worker for `worker_timeout`
-    seconds, where the scheduler is gone or does not answer for as long, or after any other failure,
-    an error is raised; the estimator then has the newest whole epoch, as after an interrupt
-    (Ctrl-C), or is as it was if there was none.
+    were sent to it (by ``client.scatter``) cannot be, and rows that come out otherwise then (drawn
+    without a seed, say) are an error. Where there is no worker for `worker_timeout` seconds, where
+    the scheduler is gone or does not answer for as long, or after any other failure, an error is
+    raised; the estimator then has the newest whole epoch, as after an interrupt (Ctrl-C), or is as
+    it was if there was none.
 
     A task may call `fit`, with or without a ``distributed.worker_client``: meanwhile it leaves its
     worker's thread to the tasks of the training, which would wait for it otherwise.
@@ -177,8 +178,9 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         TypeError
             If X is no collection, or if a partition is sparse.
         RuntimeError
-            If the cluster is lost, if workers end again and again, or if data that were sent to a
-            worker are lost with it; the message names their partitions.
+            If the cluster is lost, or if workers end again and again; if a worker is lost with rows
+            that cannot be read again, or that come out otherwise; the message names their
+            partitions.
         TimeoutError
             If there is no worker for `worker_timeout` seconds, or no answer of the scheduler.
 

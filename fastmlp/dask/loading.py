@@ -22,7 +22,7 @@ from fastmlp.data.rows import as_rows
 from fastmlp.estimators import runs
 from fastmlp.estimators.given import Given, Problem
 from fastmlp.estimators.settings import Settings
-from fastmlp.training.blocks import Info, Packing, make_shard
+from fastmlp.training.blocks import Info, Packing
 from fastmlp.training.weights import FLOAT32
 
 Array = NDArray[Any]
@@ -167,7 +167,8 @@ class Loading:
     ) -> Fleet:
         cluster, kept, sizes = self.cluster, [], []
         for number, (own, infos) in enumerate(zip(self.packed, self.infos, strict=True)):
-            shard = cluster.submit(number, make_shard, own, classes, dtype, by_class)
+            digests = [info.digest for info in infos]
+            shard = cluster.submit(number, work.make_shard, own, digests, classes, dtype, by_class)
             kept.append(shard)
             sizes.append(sum(info.n_rows for info in infos))
             cluster.forget(own)

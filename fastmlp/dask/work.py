@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed import get_worker
 from scipy.sparse import issparse
 
 from fastmlp.data.parts import Part
+from fastmlp.training import blocks
 from fastmlp.training.blocks import Packing, Shard, pack, row_bytes, stored_dtype
 from fastmlp.training.shards import Progress, average, evaluate, sum_gradient, train_round
 
@@ -97,6 +98,24 @@ def pack_partition(X: Any, y: Any, weight: Any, number: int, packing: Packing, s
             worker.memory_manager.memory_limit, share,
         )  # fmt: skip
     return pack(X, y, weight, number, packing)
+
+
+def make_shard(packed: Sequence[Any], digests: Sequence[int], *more: Any) -> Shard:
+    """`make_shard` at a worker, of partitions with the rows that the client was told of.
+
+    Raises
+    ------
+    RuntimeError
+        If they are others, because they had to be computed again.
+    """
+    for (_, info), digest in zip(packed, digests, strict=True):
+        if info.digest != digest:
+            raise RuntimeError(
+                f"{info.name} {info.number} has been computed again, because a worker was lost, "
+                "and has other rows now. Give what is random in it a seed, and what is read an "
+                "order."
+            )
+    return blocks.make_shard(packed, *more)
 
 
 def first_rows(shard: Shard) -> Part:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,11 +47,20 @@ class Block:
     labels: Array
 
     @property
+    def _arrays(self) -> list[Array]:
+        return [a for rows in (self.trained, self.held_out) for a in rows if a is not None]
+
+    @property
     def n_bytes(self) -> int:
         """Memory of its arrays."""
-        return sum(
-            a.nbytes for rows in (self.trained, self.held_out) for a in rows if a is not None
-        )
+        return sum(array.nbytes for array in self._arrays)
+
+    @property
+    def digest(self) -> int:
+        """A number that other rows, or the same in another order, do not have."""
+        arrays = map(np.ascontiguousarray, self._arrays)
+        first = zlib.crc32(repr(self.labels.tolist()).encode())
+        return reduce(lambda digest, array: zlib.crc32(array.data, digest), arrays, first)
 
     def __sizeof__(self) -> int:
         # By which Dask decides where tasks are done, and what goes to disk.
@@ -99,6 +109,8 @@ class Info:
         Σ weights of the rows to train on, and to validate on, of each label.
     n_bytes : int
         Memory of the block.
+    digest : int
+        Of its rows, by which they are known again.
     software : tuple
         Version of the package, and width of its vectors, where it was packed.
     """
@@ -114,6 +126,7 @@ class Info:
     weights: dict[Any, float]
     held_out: dict[Any, float]
     n_bytes: int
+    digest: int
     software: tuple[str, int]
 
 
@@ -234,6 +247,7 @@ def _info(block: Block, names: tuple[Any, ...] | None, name: str, number: int) -
         weights=weights,
         held_out=held_weights,
         n_bytes=block.n_bytes,
+        digest=block.digest,
         software=(__version__, VECTOR_BYTES),
     )
 

@@ -72,9 +72,9 @@ def files(folder):
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """A cache folder that a process has filled, and what that process printed."""
-    folder = tmp_path_factory.mktemp("filled")
+def filled(warmed_up):
+    """A cache folder that a process has filled, and what a second process printed."""
+    folder, _ = warmed_up
     return folder, run(fit, environment={"NUMBA_CACHE_DIR": str(folder)}).split()
 
 
@@ -98,21 +98,27 @@ def test_processes_that_start_at_once_on_an_empty_cache(tmp_path):
 
 
 @pytest.mark.long
-def test_eight_processes_twenty_times_on_an_empty_cache(filled, tmp_path):
-    n_files = len(files(filled[0]))
+def test_eight_processes_twenty_times_on_an_empty_cache(tmp_path):
+    run(fit, environment={"NUMBA_CACHE_DIR": str(tmp_path / "one")})
+    n_files = len(files(tmp_path / "one"))
     for k in range(20):
         printed = at_once(fit, tmp_path / str(k), 8)
         assert len({line.split()[0] for line in printed}) == 1
         assert len(files(tmp_path / str(k))) == n_files  # and no draft
 
 
-def test_a_second_process_compiles_nothing(filled):
-    folder, (bits, n_warnings, how) = filled
-    assert (n_warnings, how) == ("0", "compiled")
+def test_further_processes_compile_nothing(filled):
+    folder, second = filled
+    assert second[1:] == ["0", "loaded"]
     before = files(folder)
-    printed = run(fit, environment={"NUMBA_CACHE_DIR": str(folder)}).split()
-    assert printed == [bits, "0", "loaded"]
+    assert run(fit, environment={"NUMBA_CACHE_DIR": str(folder)}).split() == second
     assert files(folder) == before
+
+
+@pytest.mark.long
+def test_loaded_code_gives_the_same_bits(filled, tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run(fit, environment=environment).split() == [filled[1][0], "0", "compiled"]
 
 
 DAMAGES = {
@@ -206,9 +212,23 @@ def uncached(tmp_path):
     }
 
 
-def test_read_only_site_packages_and_no_home(tmp_path):
+def compile_two():
+    """Use two of the smallest functions, and print what `fit` does."""
+    order, bits = np.arange(50), np.random.RandomState(0)._bit_generator
+    next_uint32 = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p).value
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        functions = [entry(permute.py_func) for _ in range(2)]
+        for function in functions:
+            function(order, next_uint32, bits.ctypes.state_address)
+    hits = sum(sum(function.stats.cache_hits.values()) for function in functions)
+    print(order.sum(), len(caught), "loaded" if hits else "compiled")
+
+
+@pytest.mark.parametrize("program", [compile_two, pytest.param(fit, marks=pytest.mark.long)])
+def test_read_only_site_packages_and_no_home(tmp_path, program):
     place, environment = uncached(tmp_path)
-    process = start(fit, environment=environment)
+    process = start(program, environment=environment)
     output, _ = finish(process, timeout=300)
     _, n_warnings, how = output.split()
     assert (n_warnings, how) == ("1", "compiled")
@@ -283,14 +303,12 @@ def warm_up(folder, **environment):
     )
 
 
-def test_warm_up_fills_the_cache(tmp_path):
-    folder = tmp_path / "cache"
-    environment = {"NUMBA_CACHE_DIR": str(folder)}
-    result = warm_up(tmp_path, **environment)
-    assert result.returncode == 0, result.stderr
-    assert str(folder) in result.stdout
+def test_warm_up_fills_the_cache(warmed_up):
+    folder, said = warmed_up
+    assert str(folder) in said
     kept = files(folder)
     for dtype in ("float32", "float64"):
+        environment = {"NUMBA_CACHE_DIR": str(folder)}
         assert run(fit, dtype, environment=environment).split()[1:] == ["0", "loaded"]
     assert files(folder) == kept
 

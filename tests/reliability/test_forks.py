@@ -157,6 +157,7 @@ def on_dask():
     print(set(models) == {fitted()})
 
 
+@pytest.mark.long  # a grid search on a cluster is what tests/scale does always
 def test_dask():
     pytest.importorskip("distributed")
     assert "True" in run(on_dask, timeout=300)

@@ -24,7 +24,7 @@ import pandas as pd
 from distributed import Client
 from in_process import cluster, on_cluster, quietly, table
 
-from fastmlp.dask import DaskMLPBinaryClassifier
+from fastmlp.dask import DaskMLPBinaryClassifier, work
 from fastmlp.dask.cluster import homes, workers_of
 from fastmlp.dask.rounds import Rounds
 
@@ -37,6 +37,13 @@ ROUNDS = {"rounds_per_epoch": 4}
 def client():
     with cluster(2) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def others():
+    """Clients of clusters of one and of three workers."""
+    with cluster(1) as one, cluster(3) as three:
+        yield one, three
 
 
 @pytest.fixture
@@ -140,13 +147,15 @@ def test_lbfgs_reads_all_digits(client):
         {"class_weight": "balanced", "n_init": 2},
     ],
 )
-def test_same_bits_for_any_number_of_workers(client, data, settings):
-    model = fitted(client, data, n_shards=3, **settings)
-    assert same(model, fitted(client, data, n_shards=3, **settings))
-    with cluster(1) as other:
-        assert same(model, fitted(other, data, n_shards=3, **settings))
-    with cluster(3) as other:
-        assert same(model, fitted(other, data, n_shards=3, **settings))
+def test_same_bits_for_any_number_of_workers(client, others, data, settings):
+    settings = {"n_shards": 3, "rounds_per_epoch": 2, **settings}
+    model = fitted(client, data, **settings)
+    for other in others:
+        assert same(model, fitted(other, data, **settings))
+
+
+def test_same_bits_twice(client, data):
+    assert same(fitted(client, data), fitted(client, data))
 
 
 def test_partitions_that_are_computed_already(client, data):
@@ -366,6 +375,51 @@ def test_a_list_of_partitions(client, data):
     parts = [part(k) for k in range(0, 2000, 250)]
     assert same(fitted(client, (parts,)), fitted(client, data))
     assert same(fitted(client, (client.compute(parts),)), fitted(client, data))
+
+
+def draw(k=0):
+    """Rows that come out otherwise each time."""
+    return pd.DataFrame(np.random.default_rng().normal(size=(250, 6)), columns=list("abcdef"))
+
+
+def drawn(kind):
+    """Features, labels and weights that are made of the same random rows."""
+    if kind == "frame":
+        frame = dd.from_map(draw, range(8), meta=draw()[:0])
+        return frame[list("abcdef")], frame["a"] > 0, frame["b"] ** 2
+    if kind == "array":
+        rows = da.map_blocks(lambda: draw().to_numpy(), chunks=((250,) * 8, (6,)), meta=X[:0])
+    else:
+        parts = [dask.delayed(draw, pure=True)(k).to_numpy() for k in range(8)]
+        rows = da.concatenate([da.from_delayed(part, (250, 6), float) for part in parts])
+    return rows + 0, rows[:, 0] > 0, rows[:, 1] ** 2
+
+
+@pytest.mark.parametrize("kind", ["array", "delayed", "frame"])
+def test_a_partition_is_read_once(client, monkeypatch, kind):
+    """So that its rows, labels and weights belong together whatever they are made of."""
+    pack, found = work.pack, []
+
+    def note(rows, labels, weight, number, packing):
+        a, b = np.asarray(rows)[:, :2].T
+        found.append(np.array_equal(a > 0, labels) and np.array_equal(b**2, weight))
+        return pack(rows, labels, weight, number, packing)
+
+    monkeypatch.setattr(work, "pack", note)
+    model = DaskMLPBinaryClassifier(**SETTINGS, **ROUNDS, n_shards=2, client=client)
+    quietly(model.fit, *drawn(kind))
+    assert found == [True] * 8
+
+
+def test_a_dataframe_of_files(client, tmp_path):
+    """Dask would read narrow columns of several files at once, and wide ones not."""
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(y=Y, more=1.0)
+    for k in range(8):
+        frame[250 * k : 250 * (k + 1)].to_parquet(tmp_path / f"{k}.parquet")
+    frame = dd.read_parquet(tmp_path)
+    model = fitted(client, (frame[list("abcdef")], frame["y"]))
+    assert same(model, fitted(client, on_cluster(X, Y)))
 
 
 def test_empty_partitions_and_unknown_sizes(client):

@@ -1,13 +1,6 @@
 """After the warm-up, no fit and no prediction compiles anything."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-
-import fastmlp
+from kept import files, run
 
 USE_EVERYTHING = """
 import itertools, warnings
@@ -84,43 +77,18 @@ print(n, compiled)
 """
 
 
-def run(*arguments, folder):
-    result = subprocess.run(
-        [sys.executable, *arguments], timeout=300, capture_output=True, text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(fastmlp.__file__).parents[1]),
-            "NUMBA_CACHE_DIR": str(folder),
-            "NUMBA_NUM_THREADS": "2",
-            "FASTMLP_CACHE": "1",
-        },
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder that the warm-up has filled."""
-    folder = tmp_path_factory.mktemp("compiled")
-    said = run("-m", "fastmlp.warmup", folder=folder)
+def test_nothing_is_compiled_after_the_warm_up(warmed_up):
+    folder, said = warmed_up
     assert str(folder) in said
-    return folder
-
-
-def files(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def test_nothing_is_compiled_after_the_warm_up(folder):
     before = files(folder)
-    n, compiled = run("-c", USE_EVERYTHING, folder=folder).split(maxsplit=1)
+    n, compiled = run(folder, "-c", USE_EVERYTHING).split(maxsplit=1)
     assert compiled.strip() == "[]"
     assert int(n) > 600
     assert files(folder) == before
 
 
-def test_a_second_warm_up_compiles_nothing(folder):
+def test_a_second_warm_up_compiles_nothing(warmed_up):
+    folder, _ = warmed_up
     before = files(folder)
-    run("-m", "fastmlp.warmup", folder=folder)
+    run(folder, "-m", "fastmlp.warmup")
     assert files(folder) == before
