@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker
+from distributed import Client, Future, KilledWorker, rejoin, secede
 from distributed import default_client as the_default_client
 from distributed import get_client as client_of_task
+
+from fastmlp.dask.collections import Partition, sources
 
 #: How often a wait looks at the cluster.
 _WAIT_SECONDS = 1.0
 
+#: How often it is asked whether one of several results is there, of which this process is told.
+_POLL_SECONDS = 0.005
+
+#: The least that a scheduler is given to answer: one that is busy takes some seconds.
+_ANSWER_SECONDS = 10.0
+
+#: The most partitions that a message names.
+_MOST_NAMES = 10
 
 #: Settings of Dask are those of the process: threads take turns, so that the last restores them.
 _settings_lock = threading.Lock()
@@ -32,6 +42,23 @@ def _large_graphs() -> Iterator[None]:
     key = "distributed.admin.large-graph-warning-threshold"
     with _settings_lock, dask.config.set({key: "1 TiB"}):
         yield
+
+
+@contextmanager
+def thread_left() -> Iterator[None]:
+    """Leave a worker's thread to the tasks of a training, where a task is what trains.
+
+    They would wait for it, and it for them.
+    """
+    try:
+        secede()
+    except (ValueError, KeyError):  # no task, or one that has left it already, as by worker_client
+        yield
+        return
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 def client_for(client: Client | None) -> Client:
@@ -57,10 +84,31 @@ def client_for(client: Client | None) -> Client:
     return client
 
 
-def workers_of(client: Client) -> dict[str, Any]:
+def workers_of(client: Client, timeout: float) -> dict[str, Any]:
     """What is known of all workers that there are, by address."""
-    # Some versions of distributed tell of five unless asked; earlier ones do not look at it.
-    return dict(client.scheduler_info(n_workers=-1)["workers"])
+    # Not `client.scheduler_info`: it has no end, and in some versions it tells of five workers.
+    return dict(_answer(client, timeout, lambda: client.scheduler.identity())["workers"])
+
+
+def _answer(client: Client, timeout: float, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask the scheduler, which may stand still while its connections are open.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no connection to it.
+    TimeoutError
+        If it does not answer in time.
+    """
+    seconds = max(timeout, _ANSWER_SECONDS)
+    if client.status != "running":
+        raise RuntimeError("The connection to the Dask scheduler is lost.")
+    try:
+        return client.sync(ask, callback_timeout=seconds)
+    except TimeoutError:
+        raise TimeoutError(f"The Dask scheduler has not answered for {seconds:g} s.") from None
+    except OSError as error:
+        raise RuntimeError(f"The Dask scheduler cannot be reached: {error}") from error
 
 
 def homes(workers: Sequence[str], n_shards: int, before: Sequence[str] = ()) -> list[str]:
@@ -102,7 +150,7 @@ class Cluster:
     n_shards : int
         How many there are.
     timeout : float
-        Seconds to wait for a worker where there is none.
+        Seconds to wait for a worker where there is none, and for what the scheduler has to say.
     """
 
     def __init__(self, client: Client, n_shards: int, timeout: float) -> None:
@@ -110,6 +158,8 @@ class Cluster:
         self.homes: list[str] = []
         #: What has ended a training that had whole epochs.
         self.failure: Exception | None = None
+        #: The partitions, by what they are called.
+        self.given: dict[str, Partition] = {}
         self._were_homes: set[str] = set()  # of tasks of all epochs
         self._n_shards = n_shards
         self._futures: set[Future] = set()
@@ -125,7 +175,7 @@ class Cluster:
 
     def workers(self) -> dict[str, Any]:
         """What is known of the workers that there are, by address."""
-        return workers_of(self.client)
+        return workers_of(self.client, self.timeout)
 
     def plan(self) -> None:
         """Give shards a home, where theirs is gone; waits for a worker if there is none."""
@@ -145,12 +195,14 @@ class Cluster:
         self._futures.update(futures)
         return list(futures)
 
-    def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future:
-        """Have a function called at the home of a shard."""
+    def submit(
+        self, number: int, function: Callable[..., Any], *arguments: Any, priority: int = 0
+    ) -> Future:
+        """Have a function called at the home of a shard; a higher priority goes first."""
         with _large_graphs():
             future = self.client.submit(
                 function, *arguments, workers=[self.homes[number % len(self.homes)]],
-                allow_other_workers=True, pure=False,
+                allow_other_workers=True, pure=False, priority=priority,
             )  # fmt: skip
         self._futures.add(future)
         return future
@@ -161,6 +213,28 @@ class Cluster:
             self._futures.discard(future)
             future.release()
 
+    def results(self, futures: Sequence[Future]) -> Iterator[tuple[int, Any]]:
+        """Wait for results, and go through them with their places in the order they come in.
+
+        Of several that are errors, the first in the order of places is raised.
+        """
+        waiting, latest, looked = dict(enumerate(futures)), None, time.monotonic()
+        while waiting:
+            # Until those before it are there, an error waits: which one is told must not depend on
+            # who was fast.
+            first = next(iter(waiting))
+            ready = [
+                place
+                for place, future in waiting.items()
+                if future.done() and (place == first or future.status != "error")
+            ]
+            for place in ready:
+                yield place, self.result(waiting.pop(place))
+            if not ready:
+                time.sleep(_POLL_SECONDS)
+                if time.monotonic() > looked + _WAIT_SECONDS:
+                    latest, looked = self._latest(latest), time.monotonic()
+
     def result(self, future: Future) -> Any:
         """Wait for a result, while there is a cluster that may come to it.
 
@@ -169,7 +243,7 @@ class Cluster:
         RuntimeError
             If the cluster is gone, or if one task has ended several workers.
         TimeoutError
-            If there has been no worker for too long.
+            If there has been no worker for too long, or no answer of the scheduler.
         """
         # A wait that is cut short would end transfers that it shares with those of other threads.
         gathered, latest, cut = self._gather(future), None, None
@@ -195,17 +269,30 @@ class Cluster:
                     time.sleep(min(0.1, self.timeout))
                     gathered = self._gather(future)
                     continue
-                raise RuntimeError(
-                    "Dask has dropped a task of this training: the scheduler is gone, or data "
-                    "that were sent to a worker were lost with it, which nobody can compute again."
-                ) from error
+                raise RuntimeError(self._why_dropped()) from error
             except TimeoutError as error:
                 of_task = gathered.done() and not gathered.cancelled()
                 if of_task and gathered.exception() is error:
                     raise
-                if self.client.status != "running":
-                    raise RuntimeError("The connection to the Dask scheduler is lost.") from None
                 latest = self._latest(latest)
+
+    def _why_dropped(self) -> str:
+        """What Dask does not say where it drops a task."""
+        states = list(self.client.futures.items())
+        gone = {key for key, state in states if state.status in ("lost", "cancelled")}
+        lost = [name for name, keys in sources(self.given).items() if keys & gone]
+        if not lost:
+            return (
+                "Dask has dropped a task of this training: the scheduler is gone, or data that "
+                "were sent to a worker were lost with it, which nobody can compute again."
+            )
+        names = ", ".join(lost[:_MOST_NAMES])
+        if len(lost) > _MOST_NAMES:
+            names += f", ... ({len(lost)} in all)"
+        return (
+            f"Data that nobody can compute again were lost with the worker that had them: {names}. "
+            "Dask makes anew what it has computed itself, and not what client.scatter has sent."
+        )
 
     def _gather(self, future: Future) -> Any:
         return asyncio.run_coroutine_threadsafe(
@@ -227,7 +314,9 @@ class Cluster:
             if aside:
                 dask_scheduler.transitions(aside, stimulus_id="fastmlp-wake")
 
-        self.client.run_on_scheduler(wake)
+        _answer(
+            self.client, self.timeout, lambda: self.client.run_on_scheduler(wake, asynchronous=True)
+        )
 
     def _latest(self, latest: float | None) -> float | None:
         """Until when to wait for a worker, if there is none that takes tasks.

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import dask
 import dask.array
 import numpy as np
-from dask.core import flatten
+from dask.core import flatten, get_dependencies
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
-from distributed import Future
+from distributed import Future, futures_of
+
+from fastmlp.training.blocks import row_bytes, stored_dtype
 
 
 class Partition(NamedTuple):
-    """Parts of X, y and the weights, as tasks or as what they give; weights may be None."""
+    """Parts of X, y and the weights, as tasks or as what they give.
+
+    Attributes
+    ----------
+    X, y, weight : object
+        The parts. y and weight are None where X is all of them, and weight where there are none.
+    n_rows : int or None
+        How many rows it has, where that is known ahead.
+    of : dask array, dataframe or None
+        The collection that X is a part of.
+    """
 
     X: Any
     y: Any
     weight: Any
+    n_rows: int | None = None
+    of: Any = None
+
+    def n_bytes(self, dtype: np.dtype[Any] | None) -> int:
+        """Memory that it will need when it is packed, as far as that is known ahead.
+
+        dtype : what rows are stored in; None for their own
+        """
+        if self.n_rows is None:
+            return 0
+        stored, weighted = stored_dtype(self.of, dtype), self.weight is not None
+        return self.n_rows * row_bytes(self.of.shape[1], stored, weighted=weighted)
 
 
 def partitions(X: Any, y: Any, weight: Any, names: tuple[str, str, str]) -> list[Partition]:
@@ -72,7 +97,41 @@ def partitions(X: Any, y: Any, weight: Any, names: tuple[str, str, str]) -> list
         if values is not None and len(values) != len(parts):
             raise ValueError(f"X has {len(parts)} partitions, and {name} has {len(values)}.")
     none = [None] * len(parts)
-    return [Partition(*each) for each in zip(parts, labels or none, weights or none, strict=True)]
+    rows = _known_rows(X, len(parts))
+    return [
+        Partition(*each, X)
+        for each in zip(parts, labels or none, weights or none, rows, strict=True)
+    ]
+
+
+def sources(partitions: Mapping[Any, Partition]) -> dict[Any, set[Any]]:
+    """Keys of the tasks and of the data that partitions are made from, their own included."""
+    graphs: dict[int, dict[Any, Any]] = {}  # parts of a collection have one for all of them
+
+    def behind(part: Any) -> set[Any]:
+        if isinstance(part, Future):
+            return {part.key}
+        if not isinstance(part, Delayed):
+            return set()
+        graph = part.__dask_graph__()
+        if id(graph) not in graphs:
+            graphs[id(graph)] = dict(graph)
+        tasks, found, todo = graphs[id(graph)], set(), [part.key]
+        while todo:
+            key = todo.pop()
+            if key not in found and key in tasks:
+                task = tasks[key]
+                # Before Dask had classes for tasks, data were part of them.
+                more = getattr(task, "dependencies", None)
+                todo += get_dependencies(tasks, key) if more is None else more
+                todo += [future.key for future in futures_of([task])]
+            found.add(key)
+        return found
+
+    return {
+        name: set().union(*(behind(part) for part in (own.X, own.y, own.weight)))
+        for name, own in partitions.items()
+    }
 
 
 def _alongside(values: Any, X: Any, name: str) -> Any:
@@ -150,8 +209,8 @@ def is_collection(value: Any) -> bool:
     return _is_array(value) or _is_frame(value)
 
 
-def known_rows(X: Any) -> list[int] | None:
-    """Rows of the partitions of X, where they are known ahead."""
+def _known_rows(X: Any, n: int) -> list[int | None]:
+    """Rows of the n partitions of X, where they are known ahead."""
     if not _is_array(X) or np.isnan(X.chunks[0]).any():
-        return None
-    return [int(n) for n in X.chunks[0]]
+        return [None] * n
+    return [int(rows) for rows in X.chunks[0]]

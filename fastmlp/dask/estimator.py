@@ -62,12 +62,22 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     averaged 3 to 4%. A shard that makes few updates an epoch falls behind: there is a warning below
     20 minibatches. Then take fewer shards or smaller minibatches.
 
+    With early stopping, the share `validation_fraction` of the rows is held out, drawn row by row
+    within each partition: not stratified as in one process, so that the shares of the classes are
+    met about. Workers sum up the accuracy or the loss on them. For another `scoring`, which must
+    be the name of one of scikit-learn's scorers and not a function, targets and weights of these
+    rows come to the client once, and their probabilities after each epoch: 8 bytes a row in
+    float32.
+
     A lost worker's rows are read again, and what it was doing is done again, by Dask; rows that
     were sent to it (by ``client.scatter``) cannot be, and rows that come out otherwise then (drawn
     without a seed, say) are an error. Where there is no worker for `worker_timeout` seconds, where
-    the scheduler is gone, or after any other failure, an error is raised; the estimator then has
-    the newest whole epoch, as after an interrupt (Ctrl-C), or is as it was if there was none.
-    Within a task, call `fit` in a ``distributed.worker_client``.
+    the scheduler is gone or does not answer for as long, or after any other failure, an error is
+    raised; the estimator then has the newest whole epoch, as after an interrupt (Ctrl-C), or is as
+    it was if there was none.
+
+    A task may call `fit`, with or without a ``distributed.worker_client``: meanwhile it leaves its
+    worker's thread to the tasks of the training, which would wait for it otherwise.
 
     Examples
     --------
@@ -112,7 +122,8 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
     worker_timeout: float = parameter(
         300.0,
         Interval(Real, 0, None, closed="left"),
-        "Seconds to wait for a worker where there is none.",
+        "Seconds to wait for a worker where there is none, and for an answer of the scheduler, "
+        "which is given 10 at least.",
         group="machine",
     )
 
@@ -144,8 +155,8 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         Parameters
         ----------
         X : dask array or dataframe, or list of delayed values or futures
-            The features: finite numbers, whole rows in a chunk. In a list, each entry is a pair of
-            X and y, or a triple with weights.
+            The features: finite numbers, dense, whole rows in a chunk. In a list, each entry is a
+            pair of X and y, or a triple with weights.
         y : dask array or series, or array-like
             The labels: any two, or one. None where X is a list.
         sample_weight : dask array or series, or array-like, default=None
@@ -162,14 +173,16 @@ class DaskMLPBinaryClassifier(MLPBinaryClassifier):
         ------
         ValueError
             If a parameter or the data are not as described; the message names the partition. If
-            training ends in weights that are not finite.
+            shards would take more than half of their worker's memory. If training ends in weights
+            that are not finite.
         TypeError
-            If X is no collection.
+            If X is no collection, or if a partition is sparse.
         RuntimeError
             If the cluster is lost, or if workers end again and again; if a worker is lost with rows
-            that cannot be read again, or that come out otherwise.
+            that cannot be read again, or that come out otherwise; the message names their
+            partitions.
         TimeoutError
-            If there is no worker for `worker_timeout` seconds.
+            If there is no worker for `worker_timeout` seconds, or no answer of the scheduler.
 
         Warns
         -----

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from fastmlp.dask.cluster import Cluster, client_for, workers_of
-from fastmlp.dask.collections import known_rows, partitions
+from fastmlp.dask.cluster import Cluster, client_for, thread_left, workers_of
+from fastmlp.dask.collections import partitions
 from fastmlp.dask.loading import Loading
 from fastmlp.dask.rounds import Fleet, Rounds, ShardedLoss
 from fastmlp.data.split import Validation
 from fastmlp.estimators import runs, starts
 from fastmlp.estimators.given import Given, Problem
+from fastmlp.estimators.predicted import by_scorer, check_named
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import ByEpochs, ByLBFGS, Solver, warn_of_batch_size
 from fastmlp.estimators.validation import check_arguments, plain_metric
@@ -53,7 +54,7 @@ def _train(
     """Train an estimator, and return what there is to say about the model."""
     settings = Settings.of(estimator)
     _check_arguments(given, settings)
-    _check_scoring(settings)
+    check_named(settings.scoring)
     client = client_for(estimator.client)
     parts = partitions(given.X, given.y, given.sample_weight, _NAMES)
     validation_parts = []
@@ -62,14 +63,14 @@ def _train(
     generators = starts.generators(
         check_random_state(settings.random_state), 1 if earlier else settings.n_init
     )
-    n_workers = len(workers_of(client))
+    n_workers = len(workers_of(client, estimator.worker_timeout))
     n_shards = min(estimator.n_shards or max(1, n_workers), len(parts))
-    with Cluster(client, n_shards, estimator.worker_timeout) as cluster:
+    with thread_left(), Cluster(client, n_shards, estimator.worker_timeout) as cluster:
         cluster.plan()
         # Of a copy: so the first weights are those of a fit in one process.
         seed = int(copy.deepcopy(generators[0]).randint(2**31))
         loading = Loading(cluster, settings, earlier, seed)
-        loading.pack(parts, known_rows(given.X), validation_parts)
+        loading.pack(parts, validation_parts)
         problem, fleet = loading.finish(estimator, given, known_classes, one_epoch)
         start = partial(runs.start, settings, earlier, problem.checked.X)
         sessions: dict[int, Any] = {}
@@ -82,12 +83,14 @@ def _train(
             n_rows = sum(fleet.sizes)
             warn_of_batch_size(settings, n_rows)
             _warn_of_small_shards(fleet, settings)
+            score_of = None
+            if _goes_by_sums(settings):
+                score_of = partial(_score, settings, len(problem.data.classes))
             solver = ByEpochs(
-                problem, settings, earlier, np.empty(0, np.int64), _validation(settings, problem),
-                one_epoch, n_rows,
+                problem, settings, earlier, np.empty(0, np.int64),
+                _validation(settings, problem, fleet), one_epoch, n_rows,
                 partial(
-                    _new_rounds, fleet, task, estimator.learning_rate_scale,
-                    score_of=partial(_score, settings, len(problem.data.classes)),
+                    _new_rounds, fleet, task, estimator.learning_rate_scale, score_of=score_of
                 ),
             )  # fmt: skip
         else:
@@ -115,14 +118,6 @@ def _check_arguments(given: Given, settings: Settings) -> None:
     check_arguments(given, settings)
 
 
-def _check_scoring(settings: Settings) -> None:
-    if settings.scoring not in (None, "loss"):
-        raise ValueError(
-            f"scoring={settings.scoring!r} needs all validation rows in one place. On a cluster, "
-            'early stopping goes by the accuracy (None) or by "loss".'
-        )
-
-
 def _task(settings: Settings, session: Session, n_rounds: int, n_rows: int, seed: int) -> Task:
     return Task(
         session.network, settings.optimizer, settings.regularisation, settings.alpha,
@@ -143,12 +138,21 @@ def _new_rounds(
     )  # fmt: skip
 
 
-def _validation(settings: Settings, problem: Problem) -> Validation | None:
-    """Tell that there are rows to validate on, of which none lies here."""
+def _validation(settings: Settings, problem: Problem, fleet: Fleet) -> Validation | None:
+    """Tell that there are rows to validate on; a scorer needs their targets and weights here."""
     if not settings.early_stopping:
         return None
-    metric = plain_metric(settings, len(problem.data.classes))
-    return Validation(problem.data.rows, None, np.empty(0, np.bool_), None, metric)
+    rows, classes = problem.data.rows, problem.data.classes
+    if _goes_by_sums(settings):
+        metric = plain_metric(settings, len(classes))
+        return Validation(rows, None, np.empty(0, np.bool_), None, metric)
+    targets, weight = fleet.held_out()
+    metric = by_scorer(settings.scoring, classes, classes[targets.astype(np.intp)])
+    return Validation(rows, None, targets, weight, metric)
+
+
+def _goes_by_sums(settings: Settings) -> bool:
+    return settings.scoring in (None, "loss")
 
 
 def _score(settings: Settings, n_classes: int, total: Score) -> float:

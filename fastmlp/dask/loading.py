@@ -54,10 +54,9 @@ class Loading:
         self.packed: list[list[Any]] = []
         self.infos: list[list[Info]] = []
         self.n_parts: list[int] = []
+        self.limits = {a: worker["memory_limit"] for a, worker in cluster.workers().items()}
 
-    def pack(
-        self, parts: Sequence[Partition], sizes: list[int] | None, validation: Sequence[Partition]
-    ) -> None:
+    def pack(self, parts: Sequence[Partition], validation: Sequence[Partition]) -> None:
         """Have partitions packed at home, and wait for what there is to know of them."""
         cluster, settings = self.cluster, self.settings
         # L-BFGS works in float64, whatever the weights are in the end.
@@ -69,31 +68,56 @@ class Loading:
         share = 0.0
         if settings.early_stopping and not validation:
             share = settings.validation_fraction
+        n_shards = len(cluster.homes)
+        sizes = [part.n_rows for part in parts if part.n_rows is not None]
+        known = len(sizes) == len(parts)
+        of_shards = _of_shards(sizes if known else [1] * len(parts), n_shards)
+        of_validation = _of_shards([1] * len(validation), n_shards)
+        needed = [
+            sum(parts[k].n_bytes(dtype) for k in own)
+            + sum(validation[k].n_bytes(dtype) for k in more)
+            for own, more in zip(of_shards, of_validation, strict=True)
+        ]
+        for home in sorted(set(cluster.homes)):
+            self._check_memory(home, needed)
         self.packed = [[] for _ in cluster.homes]
         packing = Packing(dtype, share, self.seed)
-        for number, own in enumerate(_of_shards(sizes or [1] * len(parts), len(cluster.homes))):
+        for number, own in enumerate(of_shards):
             self._pack(number, [(k, parts[k]) for k in own], packing)
         self.n_parts = [len(own) for own in self.packed]
         packing = Packing(dtype, 1.0, self.seed, "partition of X_val")
-        for number, own in enumerate(_of_shards([1] * len(validation), len(cluster.homes))):
+        for number, own in enumerate(of_validation):
             self._pack(number, [(k, validation[k]) for k in own], packing)
-        # Each where the partition is: elsewhere, it would be sent there.
-        infos = [
-            cluster.submit(number, work.info_of, future)
-            for number, own in enumerate(self.packed)
-            for future in own
-        ]
-        everything: list[Info] = [cluster.result(info) for info in infos]
-        cluster.forget(infos)
-        for own in self.packed:
-            self.infos.append(everything[: len(own)])
-            everything = everything[len(own) :]
+        self._wait()
 
     def _pack(self, number: int, parts: list[tuple[int, Partition]], packing: Packing) -> None:
         tasks = [
-            dask.delayed(work.pack_partition, pure=False)(*part, k, packing) for k, part in parts
+            dask.delayed(work.pack_partition, pure=False)(
+                part.X, part.y, part.weight, k, packing, _SHARE_OF_MEMORY
+            )
+            for k, part in parts
         ]
+        for k, part in parts:
+            self.cluster.given[f"{packing.name} {k}"] = part
         self.packed[number] += self.cluster.compute(tasks, number)
+
+    def _wait(self) -> None:
+        """Wait for what there is to know of packed partitions."""
+        cluster = self.cluster
+        places = [(n, k) for n, own in enumerate(self.packed) for k in range(len(own))]
+        # Each where the partition is: elsewhere, it would be sent there. And ahead of the next
+        # partition, or all would be packed before anything is known.
+        infos = [cluster.submit(n, work.info_of, self.packed[n][k], priority=1) for n, k in places]
+        found: dict[tuple[int, int], Info] = {}
+        needed = [0] * len(self.packed)
+        for place, info in cluster.results(infos):
+            number, _ = places[place]
+            found[places[place]] = info
+            needed[number] += info.n_bytes
+            # At once: those to come would fill the worker.
+            self._check_memory(cluster.homes[number], needed)
+        cluster.forget(infos)
+        self.infos = [[found[n, k] for k in range(len(own))] for n, own in enumerate(self.packed)]
 
     def finish(
         self,
@@ -124,7 +148,6 @@ class Loading:
         weighted(sums, encode(classes, classes), by_class)
         if self.settings.early_stopping:
             _check_held_out(everything, classes, by_class, given=bool(validated))
-        self._check_memory()
         draft = runs.draft_of(estimator)
         first = next(i for i in everything if i.n_rows or i.n_held_out)
         _take_features(draft, first, reset=not self.earlier)
@@ -151,19 +174,12 @@ class Loading:
             cluster.forget(own)
         return Fleet(cluster, kept, sizes, n_threads)
 
-    def _check_memory(self) -> None:
-        limits = {a: worker["memory_limit"] for a, worker in self.cluster.workers().items()}
-        needed: dict[str, int] = {}
-        for home, infos in zip(self.cluster.homes, self.infos, strict=True):
-            needed[home] = needed.get(home, 0) + sum(info.n_bytes for info in infos)
-        for home, n_bytes in needed.items():
-            limit = limits.get(home) or 0
-            if limit and n_bytes > _SHARE_OF_MEMORY * limit:
-                raise ValueError(
-                    f"The shards of worker {home} need {n_bytes / 2**20:.0f} MiB, more than half "
-                    f"of its memory of {limit / 2**20:.0f} MiB. Take more workers, float32, or "
-                    "fastmlp.streaming.fit, which keeps rows on disk."
-                )
+    def _check_memory(self, home: str, needed: Sequence[int]) -> None:
+        """ValueError if shards that need so many bytes are more than their home has room for."""
+        own = [number for number, each in enumerate(self.cluster.homes) if each == home]
+        what = f"shard{'s' * (len(own) > 1)} {', '.join(map(str, own))}"
+        n_bytes = sum(needed[number] for number in own)
+        work.check_room(what, home, n_bytes, self.limits.get(home), _SHARE_OF_MEMORY)
 
 
 def _of_shards(sizes: Sequence[int], n_shards: int) -> list[list[int]]:

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 def _apply(X: Any, model: MLPBinaryClassifier, method: str, n_columns: int, dtype: Any) -> Array:
     """Call a method on the rows of a partition, of which there may be none."""
-    if len(X) == 0:
+    if X.shape[0] == 0:  # sparse ones have no len()
         shape = (0,) if n_columns == 0 else (0, n_columns)
         return np.empty(shape, dtype)
     result: Array = getattr(model, method)(X)

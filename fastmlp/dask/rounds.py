@@ -24,7 +24,7 @@ from fastmlp.dask.cluster import Cluster
 from fastmlp.data.split import Validation
 from fastmlp.network.layout import Network, Parameters
 from fastmlp.training.loop import Training
-from fastmlp.training.shards import Progress, Score, Task
+from fastmlp.training.shards import Progress, Score, Task, held_out
 
 Array = NDArray[Any]
 
@@ -60,6 +60,18 @@ class Fleet:
             for number, shard in enumerate(self.shards)
         ]
 
+    def held_out(self) -> tuple[Array, Array | None]:
+        """Targets and weights of the validation rows of all shards, in their order."""
+        futures = [self.cluster.submit(k, held_out, shard) for k, shard in enumerate(self.shards)]
+        found = [self.cluster.result(future) for future in futures]
+        self.cluster.forget(futures)
+        targets = np.concatenate([targets for targets, _ in found])
+        if all(weight is None for _, weight in found):
+            return targets, None
+        return targets, np.concatenate(
+            [np.ones(len(t)) if weight is None else weight for t, weight in found]
+        )
+
     def grouped(
         self, function: Callable[..., Any], futures: list[Future]
     ) -> tuple[list[Future], list[Future]]:
@@ -94,14 +106,15 @@ class Rounds(Training):
         What each does.
     rate_scale : float
         By which learning rates are multiplied in a shard.
-    score_of : callable
-        What early stopping goes by, of sums over the validation rows.
+    score_of : callable or None
+        What early stopping goes by, of sums over the validation rows; None where it goes by the
+        metric of the `Validation`, which is given the probabilities of all of them.
     """
 
     fleet: Fleet = field(kw_only=True)
     task: Task = field(kw_only=True)
     rate_scale: float = field(kw_only=True)
-    score_of: Callable[[Score], float] = field(kw_only=True)
+    score_of: Callable[[Score], float] | None = field(kw_only=True)
     _epoch: int = field(default=0, init=False)
 
     def train_epoch(self, rates: float | Array) -> tuple[float, int]:
@@ -151,16 +164,21 @@ class Rounds(Training):
     def measure(self, validation: Validation) -> tuple[float, float]:
         """Loss and score on the validation rows of all shards."""
         with self._keeping_epochs(self._epoch - 1):  # the newest has no score yet
-            return self._measure()
+            return self._measure(validation)
 
-    def _measure(self) -> tuple[float, float]:
+    def _measure(self, validation: Validation) -> tuple[float, float]:
         cluster, network = self.fleet.cluster, self.session.network
         flat = network.flatten(self.session.get_parameters())
         parameters = cluster.submit(0, work.value, flat)
-        futures = self.fleet.of_each(work.score, parameters, self.task)
+        futures = self.fleet.of_each(work.score, parameters, self.task, self.score_of is None)
         total: Score = reduce(add, [cluster.result(future) for future in futures], Score())
         cluster.forget([parameters, *futures])
-        return total.loss / total.weight, self.score_of(total)
+        if self.score_of is None:
+            probabilities = np.concatenate(total.probabilities)
+            score = validation.score(probabilities, self.session.get_parameters)
+        else:
+            score = self.score_of(total)
+        return total.loss / total.weight, score
 
 
 class ShardedLoss:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed import get_worker
+from scipy.sparse import issparse
 
 from fastmlp.data.parts import Part
 from fastmlp.training import blocks
-from fastmlp.training.blocks import Packing, Shard, pack
+from fastmlp.training.blocks import Packing, Shard, pack, row_bytes, stored_dtype
 from fastmlp.training.shards import Progress, average, evaluate, sum_gradient, train_round
 
 #: One for each worker of this process: a shard trains with all threads of its worker.
@@ -42,9 +43,11 @@ def mean_of_group(*shards: Progress) -> Progress:
     return average(None, shards)
 
 
-def score(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
+def score(
+    shard: Any, parameters: Any, task: Any, with_probabilities: bool, n_threads: int | None
+) -> Any:
     """`evaluate` at a worker."""
-    return _alone(evaluate, shard, parameters, task, n_threads=n_threads)
+    return _alone(evaluate, shard, parameters, task, with_probabilities, n_threads=n_threads)
 
 
 def gradient(shard: Any, parameters: Any, task: Any, n_threads: int | None) -> Any:
@@ -70,12 +73,30 @@ def info_of(packed: tuple[Any, Any]) -> Any:
     return packed[1]
 
 
-def pack_partition(X: Any, y: Any, weight: Any, number: int, packing: Packing) -> Any:
+def check_room(what: str, worker: str, n_bytes: int, limit: int | None, share: float) -> None:
+    """ValueError if blocks of so many bytes are more than a share of a worker's memory."""
+    if limit and n_bytes > share * limit:
+        raise ValueError(
+            f"For {what}, worker {worker} needs {n_bytes / 2**20:.0f} MiB, more than half of its "
+            f"memory of {limit / 2**20:.0f} MiB. Take more workers, float32, or "
+            "fastmlp.streaming.fit, which keeps rows on disk."
+        )
+
+
+def pack_partition(X: Any, y: Any, weight: Any, number: int, packing: Packing, share: float) -> Any:
     """`pack` at a worker; X may be a pair with y, or a triple with weights too."""
     if isinstance(X, tuple | list):
         if len(X) not in (2, 3):
             raise ValueError(f"{packing.name} {number} must be (X, y) or (X, y, weight).")
         X, y, weight = (*X, None)[:3]
+    if getattr(X, "ndim", 0) == 2 and not issparse(X):  # `pack` says what is wrong with others
+        # Before the copy is made, of which there may be no warning but the worker's end.
+        size = row_bytes(X.shape[1], stored_dtype(X, packing.dtype), weighted=weight is not None)
+        worker = get_worker()
+        check_room(
+            f"{packing.name} {number}", worker.address, X.shape[0] * size,
+            worker.memory_manager.memory_limit, share,
+        )  # fmt: skip
     return pack(X, y, weight, number, packing)
 
 

@@ -20,6 +20,7 @@ from fastmlp.data.sink import Storing
 from fastmlp.estimators import runs, starts
 from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.first_pass import FirstPass, Streams, take_in_all
+from fastmlp.estimators.predicted import check_named
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.taken import TakenRows
 from fastmlp.network.session import Session
@@ -50,11 +51,7 @@ def check_settings(settings: Settings, streams: Streams) -> None:
             "solver='lbfgs' needs all rows at once: use 'adam' or 'sgd', or spread the rows over "
             "machines with fastmlp.dask.DaskMLPBinaryClassifier."
         )
-    if callable(settings.scoring):
-        raise ValueError(
-            f"scoring={settings.scoring!r} would be given all validation rows at once: name one of "
-            "scikit-learn's scorers, or 'loss'."
-        )
+    check_named(settings.scoring)
     if streams.validation is not None and not settings.early_stopping:
         raise ValueError("validation needs early_stopping=True, which goes by it.")
     if settings.early_stopping and streams.validation is None and streams.folder is False:

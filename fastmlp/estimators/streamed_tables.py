@@ -31,6 +31,7 @@ from fastmlp.data.survey import Survey
 from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.first_pass import FirstPass, Streams, Taken, take_in_all, targets_of
 from fastmlp.estimators.given import Given
+from fastmlp.estimators.predicted import check_named
 from fastmlp.estimators.tabular import FITTED
 from fastmlp.estimators.tabular_fitting import Table, fit_table, recipe_of
 from fastmlp.estimators.tabular_networks import Fitting, Outcome
@@ -74,11 +75,7 @@ def fit(estimator: Any, streams: Streams, then: Callable[[], None] = lambda: Non
 
 def check_settings(estimator: Any, streams: Streams) -> None:
     """ValueError if parameters and arguments do not go together."""
-    if callable(estimator.scoring):
-        raise ValueError(
-            f"scoring={estimator.scoring!r} would be given all validation rows at once: name one "
-            "of scikit-learn's scorers, or 'loss'."
-        )
+    check_named(estimator.scoring)
     if streams.folder is False:
         raise ValueError(
             "TabularMLPBinaryClassifier needs a scratch file, which its rows are drawn from: give "

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import check_scoring
 
 from fastmlp.data.checks import CheckedData, TrainingData
 from fastmlp.data.class_weights import weighted
 from fastmlp.data.parts import Part
 from fastmlp.data.rows import as_rows
 from fastmlp.data.scratch import part_like
-from fastmlp.data.split import Metric, Validation, checked_score, takes_weights
+from fastmlp.data.split import Validation
 from fastmlp.estimators import runs
 from fastmlp.estimators.first_pass import Taken, targets_of
 from fastmlp.estimators.given import Given, Problem
+from fastmlp.estimators.predicted import by_scorer
 from fastmlp.estimators.settings import Settings
 from fastmlp.estimators.solvers import ByEpochs, warn_of_batch_size
 from fastmlp.estimators.validation import plain_metric, validation_of
@@ -127,53 +126,5 @@ class TakenRows(Taken):
         validation = Validation(rows, None, targets, weight, metric)
         if self.settings.scoring in (None, "loss"):
             return validation
-        metric = self._by_scorer(problem, self.labels(validation.targets), weight)
-        return replace(validation, metric=metric)
-
-    def _by_scorer(self, problem: Problem, labels: Array, weight: Array | None) -> Metric:
-        """Make a metric of a scorer, which is given an estimator that has predicted already."""
-        scoring = self.settings.scoring
-        scorer = check_scoring(problem.draft, scoring=scoring)
-        weights = {}
-        if weight is not None and takes_weights(scorer):
-            weights["sample_weight"] = weight
-
-        def metric(_: Validation, probabilities: Array, __: Any) -> float:
-            score = scorer(Predicted(self.classes, probabilities), probabilities, labels, **weights)
-            return checked_score(score, scoring, len(labels))
-
-        return metric
-
-
-class Predicted(ClassifierMixin, BaseEstimator):
-    """Stands in for an estimator whose predictions there are.
-
-    Parameters
-    ----------
-    classes : ndarray
-        The labels, sorted.
-    probabilities : ndarray of shape (n_samples, 2)
-        Of both classes.
-    """
-
-    def __init__(self, classes: Array, probabilities: Array) -> None:
-        self.classes, self.probabilities = classes, probabilities
-        self.classes_ = classes
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities."""
-        return self.probabilities
-
-    def decision_function(self, X: Any) -> Array:
-        """Return logits, of which there are the logarithms of both probabilities."""
-        logarithms = np.log(self.probabilities.astype(np.float64))
-        logits: Array = logarithms[:, 1] - logarithms[:, 0]
-        return logits
-
-    def predict(self, X: Any) -> Array:
-        """Return the labels."""
-        is_last = self.probabilities[:, 1] > 0.5
-        labels: Array = self.classes[
-            is_last.astype(np.intp) if len(self.classes) > 1 else 0 * is_last
-        ]
-        return labels
+        labels = self.labels(validation.targets)
+        return replace(validation, metric=by_scorer(self.settings.scoring, self.classes, labels))

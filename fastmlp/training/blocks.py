@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 
 from fastmlp.data.checks import DTYPES_OF_X, check_fits_in
@@ -170,6 +171,12 @@ def _checked(
     X: Any, y: Any, weight: Any, dtype: np.dtype[Any] | None
 ) -> tuple[BlockRows, Array, tuple[Any, ...] | None]:
     """Check rows, labels and weights; returns the rows, the labels in y, and names of columns."""
+    if issparse(X):
+        raise TypeError(
+            "X is sparse, which a cluster's shards cannot be. Make its partitions dense: "
+            "X.map_blocks(lambda block: block.toarray(), dtype=X.dtype); or take "
+            "MLPBinaryClassifier."
+        )
     names = tuple(X.columns) if hasattr(X, "columns") else None
     n = X.shape[0] if hasattr(X, "shape") else len(X)
     X = check_array(X, dtype=DTYPES_OF_X, ensure_min_samples=0, input_name="X")
@@ -197,6 +204,23 @@ def _checked(
                 raise ValueError("Negative values in data passed to sample_weight.")
         weight = weight.astype(np.float64, copy=False)
     return BlockRows(X, codes, weight), labels, names
+
+
+def stored_dtype(X: Any, asked: np.dtype[Any] | None) -> Any:
+    """What `pack` stores an array or a frame in; one that is not here yet will do."""
+    if asked is not None:
+        return asked
+    dtypes = list(X.dtypes) if hasattr(X, "dtypes") else [X.dtype]
+    # As check_array: extension types of pandas, too, become the first one.
+    if dtypes and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        dtype = np.result_type(*dtypes)
+        return dtype if dtype in DTYPES_OF_X else DTYPES_OF_X[0]
+    return DTYPES_OF_X[0]
+
+
+def row_bytes(n_features: int, dtype: Any, *, weighted: bool) -> int:
+    """Bytes of a row: its features, one of two classes, and its weight."""
+    return n_features * int(np.dtype(dtype).itemsize) + (9 if weighted else 1)
 
 
 def _some(rows: BlockRows, which: Any) -> BlockRows:
@@ -258,7 +282,7 @@ class Shard:
     def row_bytes(self) -> int:
         """Bytes of a row in a window."""
         n_features = self.blocks[0].trained.X.shape[1] if self.blocks else 0
-        return n_features * self.dtype.itemsize + (9 if self._weighted else 1)
+        return row_bytes(n_features, self.dtype, weighted=self._weighted)
 
     @property
     def n_bytes(self) -> int:

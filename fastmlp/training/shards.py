@@ -212,18 +212,29 @@ class Score:
     ----------
     weight, loss, right : float
         Σ weights; Σ weight · loss; Σ weight of the rows whose class is predicted right.
+    probabilities : tuple of ndarray of shape (n, 2)
+        Of the rows, one after the other; none where they were not asked for.
     """
 
     weight: float = 0.0
     loss: float = 0.0
     right: float = 0.0
+    probabilities: tuple[Array, ...] = ()
 
     def __add__(self, other: Score) -> Score:
-        return Score(self.weight + other.weight, self.loss + other.loss, self.right + other.right)
+        return Score(
+            self.weight + other.weight, self.loss + other.loss, self.right + other.right,
+            self.probabilities + other.probabilities,
+        )  # fmt: skip
 
 
-def evaluate(shard: Shard, parameters: Array, task: Task, n_threads: int) -> Score:
-    """Sum up loss and right predictions on a shard's validation rows, with flat weights."""
+def evaluate(
+    shard: Shard, parameters: Array, task: Task, with_probabilities: bool, n_threads: int
+) -> Score:
+    """Sum up loss and right predictions on a shard's validation rows, with flat weights.
+
+    with_probabilities : whether to return those of each row too
+    """
     score, session = Score(), _session_with(parameters, task.network, n_threads)
     for part in shard.parts(_ROWS_AT_ONCE, held_out=True):
         p = session.probabilities(as_rows(part.X, task.network.dtype))
@@ -231,9 +242,21 @@ def evaluate(shard: Shard, parameters: Array, task: Task, n_threads: int) -> Sco
         weight = np.ones(part.n_rows) if part.weight is None else part.weight
         right = (p[:, 1] > 0.5) == part.targets
         score += Score(
-            float(weight.sum()), -float(weight @ np.log(own)), float(weight[right].sum())
-        )
+            float(weight.sum()), -float(weight @ np.log(own)), float(weight[right].sum()),
+            (p,) if with_probabilities else (),
+        )  # fmt: skip
     return score
+
+
+def held_out(shard: Shard) -> tuple[Array, Array | None]:
+    """Targets and weights of a shard's validation rows, in the order in which it has them."""
+    parts = list(shard.parts(_ROWS_AT_ONCE, held_out=True))
+    targets = [part.targets for part in parts]
+    weights = [part.weight for part in parts if part.weight is not None]
+    return (
+        np.concatenate(targets) if targets else np.empty(0, np.bool_),
+        np.concatenate(weights) if weights else None,
+    )
 
 
 def sum_gradient(

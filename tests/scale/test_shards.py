@@ -18,6 +18,7 @@ from fastmlp.training.shards import (
     Task,
     average,
     evaluate,
+    held_out,
     share_of,
     sum_gradient,
     train_round,
@@ -252,23 +253,30 @@ def test_nothing_to_train_on_changes_nothing():
     assert average(begin, [after, after]) is begin
 
 
-@pytest.mark.parametrize("weights", [False, True])
-def test_evaluate(weights):
+@pytest.mark.parametrize("weight_is_given", [False, True])
+def test_evaluate(weight_is_given):
     """Sums against plain formulas, over rows that are validated on."""
-    shard = shard_of(9, 4, packing=Packing(None, 1.0), weights=weights)
+    shard = shard_of(9, 4, packing=Packing(None, 1.0), weights=weight_is_given)
     state = start()
-    score = evaluate(shard, state.parameters, task(), 1)
+    score = evaluate(shard, state.parameters, task(), True, 1)
     (W1, W2), (b1, b2) = NETWORK.unflatten(state.parameters.astype(np.float64))
     X = np.concatenate([rows(9, 0)[0], rows(4, 1)[0]]).astype(np.float64)
     y = np.concatenate([rows(9, 0)[1], rows(4, 1)[1]]) == "yes"
     weight = np.ones(13)
-    if weights:
+    if weight_is_given:
         weight = np.concatenate([np.arange(1.0, 10), np.arange(1.0, 5)])
     z = (np.maximum(X @ W1 + b1, 0) @ W2 + b2)[:, 0]
     loss = np.logaddexp(0, np.where(y, -z, z))
     assert score.weight == weight.sum()
     np.testing.assert_allclose(score.loss, weight @ loss, rtol=1e-5)
     assert score.right == weight[(z > 0) == y].sum()
+    np.testing.assert_allclose(
+        np.concatenate(score.probabilities)[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-5
+    )
+    assert evaluate(shard, state.parameters, task(), False, 1).probabilities == ()
+    targets, weights = held_out(shard)
+    assert np.array_equal(targets, y)
+    assert np.array_equal(weights, weight) if weight_is_given else weights is None
 
 
 def test_sum_of_gradients_against_finite_differences():
