@@ -78,8 +78,14 @@ def shared(undisturbed):
 def client(shared):
     """As `shared`, with all workers there and nothing left of earlier tests."""
     cluster = shared.cluster
-    if not until(lambda: all(n.status.name == "running" for n in cluster.workers.values()), 20):
-        # A nanny whose worker is killed before it has told of its start makes no other.
+
+    def all_run():
+        states = [nanny.status.name for nanny in cluster.workers.values()]
+        return states == ["running"] * 2
+
+    if not until(all_run, 20):
+        # A nanny whose worker is killed before it has told of its start makes no other, and a
+        # cluster whose worker does not come back in time forgets it.
         for n in (0, 2):
             cluster.scale(n)
             assert until(lambda n=n: len(cluster.workers) == n, 60)
