@@ -14,6 +14,7 @@ from fastmlp.network.plan import (
     BLOCK_ROWS,
     MATRIX,
     PREDICTION_ROWS,
+    ROWS_BESIDE_WEIGHTS,
     limits,
     plan_prediction,
     plan_training,
@@ -99,7 +100,7 @@ def test_blocks_stay_in_cache():
     for batch_size in (1, 50, 200, 1000, 20_000):
         for widths in ((20, 100, 1), (300, 300, 300, 1)):
             plan = plan_training(layout_of(network(widths), False), batch_size, 1)
-            assert plan.block_rows <= max(BLOCK_ROWS, 4)
+            assert plan.block_rows <= (BLOCK_ROWS if plan.by_block else ROWS_BESIDE_WEIGHTS)
 
 
 # --- Weights --------------------------------------------------------------------------------------

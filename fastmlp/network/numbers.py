@@ -96,9 +96,7 @@ class Numbers:
 
     def state(self, step: int) -> State:
         """Where training stands after so many updates: a copy."""
-        parameters, *moments = (
-            self.network.flatten(self.layout.unpack(array)) for array in self.arrays
-        )
+        parameters, *moments = (self.layout.flatten(array) for array in self.arrays)
         average = moments.pop() if self.averaged else None
         return State(step, parameters, moments, average)
 

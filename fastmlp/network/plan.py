@@ -9,10 +9,17 @@ import numpy as np
 
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.layout import Layout, Network, padded
+from fastmlp.runtime.cpu import VECTOR_BYTES
 
 #: Rows that go through forward and backward pass together, so that their activations are still in
 #: cache on the way back.
 BLOCK_ROWS = 112
+
+#: The same where gradients are not summed by block: there, weights are more than the activations of
+#: a block, and each block reads all of them again. With vectors of 64 bytes that costs more: two
+#: layers of 1024 take 1.06 times as long in blocks of 64 rows, which is what 128 rows of a thread
+#: became, as in one of 128; with 256, as long as with 128.
+ROWS_BESIDE_WEIGHTS = 128 if VECTOR_BYTES == 64 else BLOCK_ROWS
 
 #: Rows of weights whose gradient is summed, applied and transposed together, while it is in cache:
 #: whole panels, because a gradient is a product by panels.
@@ -137,7 +144,7 @@ def plan_training(
         if n_units > 1:
             n_units *= max(1, min(work // n_units // UNIT_WORK, MOST_UNITS_PER_THREAD))
         unit_rows = -(-batch_size // n_units)
-        block_rows = _up(-(-unit_rows // -(-unit_rows // BLOCK_ROWS)), step)
+        block_rows = _up(-(-unit_rows // -(-unit_rows // ROWS_BESIDE_WEIGHTS)), step)
     n_blocks = -(-batch_size // block_rows)
     return Plan(batch_size, n_threads, block_rows, n_blocks, by_block, min(n_units, n_blocks))
 

@@ -18,8 +18,17 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from fastmlp.kernels.simd.vector import I64, PANEL, Loop, Vector, emit_function, lanes, llvm_real
-from fastmlp.runtime.cpu import TILE_VECTORS
+from fastmlp.kernels.simd.vector import (
+    I64,
+    PANEL,
+    Loop,
+    Vector,
+    emit_function,
+    lanes,
+    llvm_real,
+    prefetch,
+)
+from fastmlp.runtime.cpu import TILE_VECTORS, VECTOR_BYTES
 
 #: Rows of the tiles that a product is covered with: {6, 4, 1} cover any number of rows with at most
 #: one single row (three, if there are fewer than four), and no row is computed twice.
@@ -27,6 +36,13 @@ TILE_ROWS = (6, 4, 1)
 
 #: Steps of the shared dimension that are written one after another; a divisor of `PANEL`.
 _UNROLLED = 4
+
+#: Whether the columns that come next are prefetched. A group of columns reads its part of B for
+#: every tile, and for the first of them it may come from a cache that all cores share. With vectors
+#: of 64 bytes a tile asks for a line every three cycles, which is more than comes from there:
+#: without it, training two layers of 1024 takes 1.07 times as long, and its products in float64
+#: 1.05 to 1.15 times. Where B is in a core's own cache, nothing changes.
+_PREFETCHES = VECTOR_BYTES == 64
 
 #: What happens to the results: nothing; 0 where the gate is 0 (relu′); times the gate (any g′).
 PLAIN, GATED, TIMES = range(3)
@@ -117,15 +133,31 @@ def _end(b, results, places, p, real):
                 store(x * gate for x, gate in zip(results, gates(), strict=True))
 
 
-def _accumulate(b, real, by_columns, count, sums, a, b_at, beside):
+class Columns(NamedTuple):
+    """The columns of a tile.
+
+    Fields
+    ------
+    in_b, in_c, in_start : for each vector, its place in rows of B, C and start
+    pace : how far the prefetching goes with `_UNROLLED` steps, in numbers
+    """
+
+    in_b: list[ir.Value]
+    in_c: list[ir.Value]
+    in_start: list[ir.Value]
+    pace: ir.Value
+
+
+def _accumulate(b, real, by_columns, count, sums, at, columns):
     """sums += A·B over `count` steps of the shared dimension, which lie within one panel of A.
 
     by_columns : whether the rows of the tile are columns of A
-    a, b_at : pointers to the first step in A and in B; beside : the tile's vectors in a row of B
+    at : pointers to the first step in A and in B, and to what is prefetched
 
     Returns the sums and the pointers after the last step. `_UNROLLED` steps go together: every
     address is then a pointer with a constant, and counting costs less than a tenth.
     """
+    beside = [b.sub(column, columns.in_b[0]) for column in columns.in_b]
     n_vectors = len(beside)
     n_rows = len(sums) // n_vectors
     step, row = (PANEL, 1) if by_columns else (1, PANEL)
@@ -143,51 +175,68 @@ def _accumulate(b, real, by_columns, count, sums, a, b_at, beside):
 
     def steps(rounds, together, carried):
         with Loop(b, rounds, carried) as r:
-            *sums, a, b_at = r.values
+            *sums, a, b_at, ahead = r.values
             for k in range(together):
                 sums = one_step(sums, a, b_at, k)
+            if _PREFETCHES and together > 1:
+                prefetch(b, ahead)
+                ahead = b.gep(ahead, [columns.pace])
             r.next = [
-                *sums, b.gep(a, [I64(together * step)]), b.gep(b_at, [I64(together * PANEL)])
+                *sums, b.gep(a, [I64(together * step)]), b.gep(b_at, [I64(together * PANEL)]), ahead
             ]  # fmt: skip
         return r.values
 
-    carried = steps(b.udiv(count, I64(_UNROLLED)), _UNROLLED, [*sums, a, b_at])
+    carried = steps(b.udiv(count, I64(_UNROLLED)), _UNROLLED, [*sums, *at])
     return steps(b.urem(count, I64(_UNROLLED)), 1, carried)
 
 
-def _emit_tiles(b, real, by_columns, n_rows, count, row, columns, p):
-    """`count` tiles of n_rows rows below each other, from `row` on; returns the row after them.
+def _emit_tiles(b, real, by_columns, n_rows, count, carried, columns, p):
+    """`count` tiles of n_rows rows below each other.
 
-    columns : for each vector of the tile, its place in rows of B, C and start
+    carried : their first row, and pointer to what is prefetched; returns those after them
     """
-    in_b, in_c, in_start = columns
-    cells = [(i, j) for i in range(n_rows) for j in range(len(in_b))]
-    beside = [b.sub(column, in_b[0]) for column in in_b]
-    b_first = b.gep(p.b, [in_b[0]])
-    with Loop(b, count, [row]) as tile:
-        first = tile.values[0]
+    cells = [(i, j) for i in range(n_rows) for j in range(len(columns.in_b))]
+    b_first = b.gep(p.b, [columns.in_b[0]])
+    with Loop(b, count, carried) as tile:
+        first, ahead = tile.values
         rows = [b.add(first, I64(i)) for i in range(n_rows)]
-        starts = [b.add(b.mul(rows[i], p.start_row), in_start[j]) for i, j in cells]
+        starts = [b.add(b.mul(rows[i], p.start_row), columns.in_start[j]) for i, j in cells]
         sums = [Vector.load(b, b.gep(p.start, [at]), real).value for at in starts]
         if by_columns:
-            a = b.gep(p.a, [first])
-            *sums, _, _ = _accumulate(b, real, True, p.shared, sums, a, b_first, beside)
+            at = [b.gep(p.a, [first]), b_first, ahead]
+            *sums, _, _, ahead = _accumulate(b, real, True, p.shared, sums, at, columns)
         else:
             a = b.gep(p.a, [b.mul(first, I64(PANEL))])
-            with Loop(b, b.udiv(p.shared, I64(PANEL)), [*sums, a, b_first]) as panel:
-                *sums, a, b_at = panel.values
-                *sums, _, b_at = _accumulate(
-                    b, real, False, I64(PANEL), sums, a, b_at, beside
+            with Loop(b, b.udiv(p.shared, I64(PANEL)), [*sums, a, b_first, ahead]) as panel:
+                *sums, a, b_at, ahead = panel.values
+                *sums, _, b_at, ahead = _accumulate(
+                    b, real, False, I64(PANEL), sums, [a, b_at, ahead], columns
                 )  # fmt: skip
-                panel.next = [*sums, b.gep(a, [p.a_panel]), b_at]
-            *sums, a, b_at = panel.values
+                panel.next = [*sums, b.gep(a, [p.a_panel]), b_at, ahead]
+            *sums, a, b_at, ahead = panel.values
             rest = b.urem(p.shared, I64(PANEL))
-            *sums, _, _ = _accumulate(b, real, False, rest, sums, a, b_at, beside)
+            at = [a, b_at, ahead]
+            *sums, _, _, ahead = _accumulate(b, real, False, rest, sums, at, columns)
         zero = Vector.constant(b, 0.0, real)
-        places = [b.add(b.mul(rows[i], I64(PANEL)), in_c[j]) for i, j in cells]
+        places = [b.add(b.mul(rows[i], I64(PANEL)), columns.in_c[j]) for i, j in cells]
         _end(b, [zero.like(x) for x in sums], places, p, real)
-        tile.next = [b.add(first, I64(n_rows))]
-    return tile.values[0]
+        tile.next = [b.add(first, I64(n_rows)), ahead]
+    return tile.values
+
+
+def _prefetching(b, real, n_vectors, at, p):
+    """Pointer to the columns behind those from `at` on, and the pace that fetches all of them.
+
+    A line at a time is the most. The last columns have none behind them, and stay where they are.
+    """
+    behind = b.add(at, I64(n_vectors))
+    there = b.icmp_signed("<", behind, p.vectors)
+    first = _place(b, b.select(there, behind, at), p.b_panel, real)
+    tiles = b.add(b.add(p.sixes, p.fours), p.ones)
+    of_all_tiles, line = I64(_UNROLLED * n_vectors * lanes(real)), I64(lanes(real))
+    pace = b.add(b.udiv(of_all_tiles, b.add(tiles, I64(1))), I64(1))  # there may be no tile
+    pace = b.select(b.icmp_signed("<", pace, line), pace, line)
+    return b.gep(p.b, [first]), b.select(there, pace, I64(0))
 
 
 def _emit_columns(real, by_columns, n_vectors, b, at, *operands):
@@ -201,9 +250,12 @@ def _emit_columns(real, by_columns, n_vectors, b, at, *operands):
         [_place(b, b.add(at, I64(j)), panel, real) for j in range(n_vectors)]
         for panel in (p.b_panel, p.c_panel, p.start_panel)
     ]
-    row = I64(0)
+    ahead, pace = _prefetching(b, real, n_vectors, at, p)
+    in_b, in_c, in_start = places
+    columns = Columns(in_b, in_c, in_start, pace)
+    carried = [I64(0), ahead]
     for n_rows, count in zip(TILE_ROWS, (p.sixes, p.fours, p.ones), strict=True):
-        row = _emit_tiles(b, real, by_columns, n_rows, count, row, places, p)
+        carried = _emit_tiles(b, real, by_columns, n_rows, count, carried, columns, p)
 
 
 def emit_product(real, by_columns, b, *operands):

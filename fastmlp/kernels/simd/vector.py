@@ -50,6 +50,14 @@ def declare(module, name, result, arguments):
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
+def prefetch(builder, pointer):
+    """Fetch the line at a pointer into the core's own cache; there need not be memory."""
+    kind = ir.IntType(8).as_pointer()
+    function = declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [kind, I32, I32, I32])
+    # To read; not into the first level; data.
+    builder.call(function, [builder.bitcast(pointer, kind), I32(0), I32(2), I32(1)])
+
+
 class Loop:
     """`with Loop(builder, count) as index:` runs the block count times; count may be 0.
 
