@@ -128,7 +128,7 @@ def test_all_workers_go_and_others_come(alone, monkeypatch, moment):
 
         def replace():
             cluster.scale(0)
-            assert until(lambda: not workers_of(client))
+            assert until(lambda: not workers_of(client, 10))
             cluster.scale(1)
 
         slow_rounds(monkeypatch, 0.05)
@@ -373,12 +373,12 @@ def test_shards_have_homes_among_the_workers_that_there_are(monkeypatch, solver,
 
     def step_and_lose_one(self, *arguments):
         asked.append(set())
-        there.append(set(workers_of(client)))
+        there.append(set(workers_of(client, 10)))
         found = take_step(self, *arguments)
         if len(asked) == 3:
             for n in (1, 2):
                 cluster.scale(n)
-                assert until(lambda n=n: len(workers_of(client)) == n)
+                assert until(lambda n=n: len(workers_of(client, 10)) == n)
         return found
 
     monkeypatch.setattr(owner, step, step_and_lose_one)
