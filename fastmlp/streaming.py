@@ -65,7 +65,8 @@ def fit(
         The rows: a Parquet file, a folder of such files or a pattern for their names; a dataset; or
         a function that returns, each time anew, an object with ``__arrow_c_stream__`` or an
         iterator of chunks: tables with that method, (X, y) or (X, y, sample_weight). A thread
-        calls it. All files and chunks must have the same columns, of the same types.
+        calls it. All files and chunks must have the same columns, of the same types; those of a
+        raw table may differ in type, as whole numbers do where there is a gap.
     target : str or None
         The column of labels: any two, or one. None for chunks (X, y).
     sample_weight : str, default=None
@@ -124,11 +125,12 @@ def fit(
     in memory.
 
     A TabularMLPBinaryClassifier learns its levels, and the ends of its columns, from all rows; the
-    first chunk says which columns are categories. Of more rows than a window has, about 100,000
-    are drawn to say where bins begin, all its networks hold out the same rows, which are drawn row
-    by row, and there are no `oof_probabilities_`. Its epochs are parts of the rows, so training may
-    end before the first pass does. It needs a scratch file, and a dictionary of all levels in
-    memory.
+    first chunk says which columns are categories, and text of files has its levels sorted. Of more
+    rows than a window has, up to 100,000 are drawn to say where bins begin, all its networks hold
+    out the same rows, 5% or about 50,000, and there are no `oof_probabilities_`. Its epochs are
+    parts of the rows, so training may end before the first pass does. It needs a scratch file, and
+    a dictionary of all levels in memory. Callbacks are told of the first 1,000 rows at most. Tables
+    of Arrow's are read with narwhals, which scikit-learn brings from 1.9 on (extra `tables`).
 
     The shuffle in two levels is that of L. Xu et al., "In-database machine learning with
     CorgiPile", SIGMOD 2022.

@@ -50,15 +50,17 @@ def thread_left() -> Iterator[None]:
 
     They would wait for it, and it for them.
     """
+    has_left = True
     try:
         secede()
-    except (ValueError, KeyError):  # no task, or one that has left it already, as by worker_client
-        yield
-        return
+    # No task, one that has left it already, as by worker_client, or another thread of a task.
+    except (ValueError, KeyError, AttributeError):
+        has_left = False
     try:
         yield
     finally:
-        rejoin()
+        if has_left:
+            rejoin()
 
 
 def client_for(client: Client | None) -> Client:

@@ -74,8 +74,8 @@ class Room:
             reading = f", {self.reading} of them for pages of files" if self.reading else ""
             raise ValueError(
                 f"memory={self.n_bytes} has no room for two minibatches of {self.batch_rows} rows "
-                f"of {X.shape[1]} features, which need {least}{reading}: raise it, or lower "
-                "batch_size."
+                f"of {X.shape[1]} features, which need {least}{reading}: raise it, or have "
+                "smaller minibatches."
             )
         return n
 

@@ -121,7 +121,8 @@ class Survey:
         self._categorical = categorical_features
         self._columns: list[_Numbers | _Category] = []
         self._heads: list[tuple[str | None, str]] = []  # name and type of each column
-        self._is_finished = False
+        self._finished: TableReader | None = None
+        self._dtype: np.dtype[Any] | None = None
         self.labels: list[str] = []
 
     @property
@@ -155,7 +156,14 @@ class Survey:
             column.read(source.column(j, label))
             for j, column, label in zip(places, self._columns, self.labels, strict=True)
         ]
-        return assembled(arrays, source, self.labels)
+        matrix = assembled(arrays, source, self.labels)
+        self._dtype = self._dtype or matrix.dtype
+        if not np.can_cast(matrix.dtype, self._dtype):
+            raise ValueError(
+                f"X holds {matrix.dtype}, and the first chunk {self._dtype}, which does not hold "
+                "all of its numbers: give all chunks the same dtype."
+            )
+        return matrix
 
     def _begin(self, source: Source) -> None:
         names: Sequence[str | None] = source.names or [None] * source.shape[1]
@@ -181,12 +189,12 @@ class Survey:
 
     def reader(self) -> TableReader:
         """Reads other tables of these columns; all rows have come."""
-        if not self._is_finished:
-            self._is_finished = True
+        if self._finished is None:
             for column in self._columns:
                 if isinstance(column, _Category):
                     column.finish()
-        return self._reader()
+            self._finished = self._reader()
+        return self._finished
 
     def finish(self, matrix: Array) -> None:
         """Exchange the codes of a matrix that `read` gave for those of the reader, in place."""
@@ -195,6 +203,27 @@ class Survey:
                 x = matrix[:, j]
                 # Code −1 is that of the last, which is NaN.
                 matrix[:, j] = column.final[np.where(np.isnan(x), -1, x).astype(np.intp)]
+
+    def table(self, matrix: Array) -> Any:
+        """Undo `finish`: a table with the levels in it, a frame of pandas where that is there.
+
+        matrix : of some rows; of a table without categories, it is the table
+        """
+        reader = self.reader()
+        if not reader.categories:
+            return matrix
+        table: Any = matrix.astype(object)
+        for j in reader.categories:
+            levels = np.array([*(reader.columns[j].levels or ()), None], object)
+            x = matrix[:, j]
+            table[:, j] = levels[np.where(np.isnan(x), -1, x).astype(np.intp)]
+        if reader.feature_names is None:
+            return table
+        try:
+            import pandas as pd
+        except ImportError:
+            return table
+        return pd.DataFrame(table, columns=list(reader.feature_names)).infer_objects()
 
     def facts(self) -> list[ColumnFacts]:
         """What all rows of each column have together; there is a reader."""

@@ -38,11 +38,11 @@ from fastmlp.estimators.tabular_networks import Fitting, Outcome
 from fastmlp.estimators.tabular_scoring import metric_of
 from fastmlp.runtime.team import available_threads
 from fastmlp.training.encoding import Embeddings, Encoding, learn_encoding
-from fastmlp.training.recipe import recipe_for
+from fastmlp.training.recipe import MOST_HELD_OUT, recipe_for
 from fastmlp.training.table import TableData, session_of
 from fastmlp.training.table_streams import StreamedMember
 from fastmlp.training.weights import FLOAT32
-from fastmlp.training.windows import Windows
+from fastmlp.training.windows import StoredWindows, Windows
 
 Array = NDArray[Any]
 
@@ -53,6 +53,9 @@ _OF_SAMPLE = 4
 
 #: The rows held out have a window that is so much shorter than the others.
 _OF_HELD_OUT = 16
+
+#: Rows at most that callbacks are told of.
+_SHOWN_ROWS = 1000
 
 #: Where nobody knows how many rows will come, and they do not fit into memory: so many at least.
 _MANY_ROWS = 200_000
@@ -116,7 +119,8 @@ class Coded:
             try:
                 X = self.read(chunk.X)
             except (TypeError, ValueError) as error:
-                raise type(error)(f"{chunk.where}, from row {chunk.first} on: {error}") from error
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"{chunk.where}, from row {chunk.first} on: {error}") from error
             yield chunk._replace(X=X)
 
 
@@ -146,7 +150,9 @@ def _first_pass(estimator: Any, streams: Streams) -> FirstPass:
         n_rows = streams.source.n_rows or _MANY_ROWS
         held_out = int(rng.randint(2**31 - 1)), recipe_for(n_rows).held_out
     room = streams.room(recipe_for(_MANY_ROWS).batch_size)
-    drawn = Sample(MOST_ROWS, streams.memory // _OF_SAMPLE, int(rng.randint(2**31 - 1)))
+    # With validation rows of their own, the second window is there in the first pass.
+    of_sample = _OF_SAMPLE if streams.validation is None else 4 * _OF_SAMPLE
+    drawn = Sample(MOST_ROWS, streams.memory // of_sample, int(rng.randint(2**31 - 1)))
     return FirstPass(
         Storing(room, streams.folder, None),
         estimator.class_weight,
@@ -185,7 +191,7 @@ class _Table:
             X_val, targets, own = taken.in_memory(1)
             weight = weighted(own, targets, taken.by_class)
             validation = self._validation(X_val, targets, weight)
-        return fit_table(self.fitting, table, Given(X, y, own), validation)
+        return fit_table(self.fitting, table, Given(X, y, own), validation, self._shown(X, y, own))
 
     def _validation(self, X: Array, targets: Array, weight: Array | None) -> Validation:
         labels = self.taken.labels(targets)
@@ -195,16 +201,19 @@ class _Table:
     def fit_in_windows(self) -> Outcome:
         """Train on rows of files."""
         estimator, sink = self.fitting.estimator, self.taken.sinks[0]
-        given, recipe = self._first_rows(), recipe_of(estimator, sink.n_rows)
+        recipe = recipe_of(estimator, sink.n_rows)
+        X, shown = self._first_rows()
         facts, encoding = self.survey.facts(), None
         if len(self.taken.classes) > 1:
+            self._check_classes()
             encoding = self._encoding(facts, recipe.embeddings)
         if encoding is None:
-            return self.fitting.without_networks(given, self.taken.share_of_last, 0)
+            return self.fitting.without_networks(shown, self.taken.share_of_last)
         windows, held_out = self._windows()
-        rows, targets = as_rows(given.X, FLOAT32), np.zeros(len(given.X), np.bool_)
-        data = TableData(rows, [column.counts is not None for column in facts], targets, None)
-        validation = self._validation(given.X[:0], *targets_of(held_out))
+        targets = np.zeros(len(X), np.bool_)
+        is_category = [column.counts is not None for column in facts]
+        data = TableData(as_rows(X, FLOAT32), is_category, targets, None)
+        validation = self._validation(X[:0], *targets_of(held_out))
         rng = check_random_state(estimator.random_state)
         n_threads = available_threads(estimator.n_threads)
         members = [
@@ -215,7 +224,7 @@ class _Table:
             )
             for seed in rng.randint(2**31 - 1, size=recipe.n_folds).tolist()
         ]  # fmt: skip
-        return self.fitting.train(members, 1, given)
+        return self.fitting.train(members, 1, shown)
 
     def _encoding(self, facts: list[ColumnFacts], how: Embeddings) -> Encoding | None:
         """What columns become, by rows that were drawn, and are dropped then."""
@@ -227,23 +236,46 @@ class _Table:
         how = replace(how, n_bins=recipe_for(len(X)).embeddings.n_bins)
         return learn_encoding(X, facts, targets, weight, how)
 
-    def _first_rows(self) -> Given:
-        """What callbacks are told of."""
+    def _check_classes(self) -> None:
+        """ValueError if a class is not among rows to learn from, or not among those held out."""
+        if len(self.taken.sinks) > 1:
+            return
+        held = self.taken.sinks[0].held_totals.positive
+        for label, n, n_held in zip(
+            self.taken.classes, self.taken.totals.positive, held, strict=True
+        ):
+            if n_held in (0, n):
+                raise ValueError(
+                    f"y has {n} row(s) of class {label} with a weight, of which {n_held} were "
+                    "drawn to be held out: some are needed for both. Give more, or validation."
+                )
+
+    def _first_rows(self) -> tuple[Array, Given]:
+        """Some rows, and what callbacks are told of them."""
         sample = self.taken.sinks[0].sample
         assert sample is not None
         self.survey.finish(sample.X)
         targets = ~sample.targets if self.taken.swapped else sample.targets
-        return Given(sample.X, self.taken.labels(targets), sample.weight)
+        shown = self._shown(sample.X, self.taken.labels(targets), sample.weight)
+        return sample.X, shown
+
+    def _shown(self, X: Array, y: Array, weight: Array | None) -> Given:
+        """The first rows as the source gave them, of which callbacks are told."""
+        n = _SHOWN_ROWS
+        return Given(self.survey.table(X[:n]), y[:n], None if weight is None else weight[:n])
 
     def _windows(self) -> tuple[Windows, Windows]:
         """Windows of the rows to train on, and of those to validate on."""
         taken, sink = self.taken, self.taken.sinks[0]
-        first, batch_rows = sink.window(), sink.storing.room.batch_rows
-        n_held_out = max(1, first.n_rows // _OF_HELD_OUT // batch_rows) * batch_rows
+        first, is_given = sink.window(), len(taken.sinks) > 1
+        second = taken.sinks[1].window() if is_given else part_like(first, first.n_rows)
+        n_held_out = max(1, first.n_rows // _OF_HELD_OUT)
         few = part_like(first, n_held_out), part_like(first, n_held_out)
-        number, file = (1, 0) if len(taken.sinks) > 1 else (0, 1)
-        windows = taken.windows(0, 0, (first, part_like(first, first.n_rows)))
-        held_out = taken.windows(number, file, few)
+        windows = taken.windows(0, 0, (first, second))
+        held_out = taken.windows(1, 0, few) if is_given else taken.windows(0, 1, few)
+        if not is_given and isinstance(held_out, StoredWindows):
+            # Of a source that does not say how many rows it has, more may have been held out.
+            held_out.some = held_out.pieces.spread(MOST_HELD_OUT)
         for store in sink.files:
             store.finish = self._with_codes(store.finish)
         return windows, held_out

@@ -95,7 +95,11 @@ def fit(estimator: Any, draft: Any, given: Given) -> Outcome:
 
 
 def fit_table(
-    fitting: Fitting, table: Table, given: Given, validation: Validation | None
+    fitting: Fitting,
+    table: Table,
+    given: Given,
+    validation: Validation | None,
+    shown: Given | None = None,
 ) -> Outcome:
     """Train networks on a table that has been read.
 
@@ -106,9 +110,11 @@ def fit_table(
     table : Table
         The table.
     given : Given
-        The same as scorers and callbacks are told of it.
+        The same as scorers are told of it.
     validation : Validation or None
         Rows to validate on; None to hold some out.
+    shown : Given, default=given
+        What callbacks are told of.
     """
     estimator, members, at_once = fitting.estimator, list[Member](), 1
     if len(table.classes) > 1:
@@ -120,8 +126,13 @@ def fit_table(
         members = _members(table, folds, recipe, threads, rng)
     if not members:
         share = float(np.average(table.data.targets, weights=table.weight))
-        return fitting.without_networks(given, share, len(table.y))
-    return fitting.train(members, at_once, given, partial(_held_out, table, estimator.n_threads))
+        return fitting.without_networks(
+            shown or given,
+            share,
+            lambda shares: {"oof_probabilities_": np.tile(shares, (len(table.y), 1))},
+        )
+    held_out = partial(_held_out, table, estimator.n_threads)
+    return fitting.train(members, at_once, shown or given, held_out)
 
 
 # -- the steps -------------------------------------------------------------------------------------

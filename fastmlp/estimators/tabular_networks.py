@@ -23,6 +23,10 @@ Models = Sequence[TableModel]
 Outcome = tuple[dict[str, Any], Warning | None]
 
 
+def _nothing(*_: Any) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Fitting:
     """A call to fit.
@@ -58,7 +62,7 @@ class Fitting:
         members: Sequence[Member],
         at_once: int,
         given: Given,
-        more: Callable[[Sequence[Member], Models], dict[str, Any]] = lambda members, models: {},
+        more: Callable[[Sequence[Member], Models], dict[str, Any]] = _nothing,
     ) -> Outcome:
         """Train networks, one at least.
 
@@ -96,16 +100,18 @@ class Fitting:
         warnings = [result.warning for result in results if result.warning is not None]
         return attributes, warnings[0] if warnings else None
 
-    def without_networks(self, given: Given, share: float, n_rows: int) -> Outcome:
+    def without_networks(
+        self, given: Given, share: float, more: Callable[[list[float]], dict[str, Any]] = _nothing
+    ) -> Outcome:
         """Predict shares of the classes alone, where columns say nothing; returns as `train`.
 
-        share : that of the last class; n_rows : of `oof_probabilities_`
+        share : that of the last class; more : returns further attributes, of the shares
         """
         told = tell(self.estimator, given, np.asarray(given.y), 0)
         shares = [1.0] if len(self.classes) == 1 else [1 - share, share]
         attributes = {
             **self.known, **_learned([]), "columns_": {}, "_models": [], "_shares": shares,
-            "oof_probabilities_": np.tile(shares, (n_rows, 1)),
+            **more(shares),
         }  # fmt: skip
         if told is not None:
             told.end(lambda: attributes)

@@ -51,6 +51,11 @@ class Pieces:
         """How many there are."""
         return -(-self.n_rows // self.piece_rows)
 
+    def spread(self, n_rows: int) -> NDArray[np.int64]:
+        """Numbers of pieces that lie evenly among all, and have about so many rows."""
+        n = max(1, min(self.n_pieces, n_rows // self.piece_rows))
+        return np.linspace(0, self.n_pieces - 1, n).astype(np.int64)
+
     def ranges(self, order: NDArray[np.int64], first: int, last: int) -> Ranges:
         """Which rows stand at places from `first` to `last`, where pieces are laid in this order.
 
@@ -153,18 +158,22 @@ class StoredWindows:
     batch_rows : int
         Rows of a minibatch. All windows but the last of an epoch have whole ones, so they are those
         of one large window.
+    some : ndarray of int64 or None
+        Numbers of the pieces to read, where these are not all.
     """
 
     store: Store
     pieces: Pieces
     room: tuple[Part, Part]
     batch_rows: int
+    some: NDArray[np.int64] | None = None
 
     def epoch(self, rng: np.random.RandomState | None) -> Generator[Part, None, None]:
         """Windows of all rows; see `Windows`."""
-        n = self.pieces.n_rows
+        some = self.some
+        order = np.arange(self.pieces.n_pieces, dtype=np.int64) if some is None else some.copy()
+        n = sum(last - first for first, last in self.pieces.ranges(order, 0, self.pieces.n_rows))
         size = window_rows(n, self.room[0].n_rows, self.batch_rows)
-        order = np.arange(self.pieces.n_pieces, dtype=np.int64)
         if rng is not None:
             shuffle(order, rng)
         firsts = iter(range(0, n, size))

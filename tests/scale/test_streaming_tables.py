@@ -1,7 +1,6 @@
 """streaming.fit of a TabularMLPBinaryClassifier: a raw table that passes by in chunks."""
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from fastmlp import TabularMLPBinaryClassifier, streaming
 from fastmlp.data.parts import Part
+from fastmlp.estimators import streamed_tables
 from fastmlp.training.table_streams import StreamedStretches
 
 N = 6000
@@ -294,11 +294,48 @@ def test_arguments_that_do_not_go_together(data):
         stream(new(categorical_features=None), *data)
 
 
+def test_a_class_that_is_too_rare(data):
+    X, _ = data
+    rare = np.where(np.arange(N) == 77, "yes", "no")
+    with pytest.raises(ValueError, match=r"y has 1 row\(s\) of class yes with a weight, of which"):
+        stream(new(), X, rare)
+
+
+def test_chunks_of_wider_numbers():
+    X = np.random.default_rng(0).standard_normal((600, 3)).astype(np.float32)
+
+    def chunks():
+        yield X[:300], X[:300, 0] > 0
+        yield X[300:].astype(np.float64), X[300:, 0] > 0
+
+    with pytest.raises(ValueError, match=r"chunk 1.*holds float64, and the first chunk float32"):
+        streaming.fit(new(), chunks, target=None)
+
+
+def test_rows_held_out_are_taken_from_all_over(data, monkeypatch):
+    X, y = data
+    order = np.argsort(y, kind="stable")
+    monkeypatch.setattr(streamed_tables, "MOST_HELD_OUT", 100)
+    found = []
+
+    def targets_of(windows):
+        found.append(targets_of_all(windows))
+        return found[-1]
+
+    targets_of_all = streamed_tables.targets_of
+    monkeypatch.setattr(streamed_tables, "targets_of", targets_of)
+    model = stream(new(), X.iloc[order], y[order])
+    assert model.predict_proba(X).shape == (N, 2)
+    ((targets, _),) = found
+    assert 50 <= len(targets) <= 150  # of 300
+    assert abs(targets.mean() - (y == "yes").mean()) < 0.1
+
+
 class Watch:
     """Notes what callbacks are told, and may interrupt."""
 
     def __init__(self, stop_at=None):
-        self.stop_at, self.epochs, self.proba = stop_at, 0, []
+        self.stop_at, self.epochs, self.seen = stop_at, 0, []
 
     def setup(self, estimator, context):
         """Nothing."""
@@ -309,10 +346,11 @@ class Watch:
     def on_fit_task_begin(self, estimator, context):
         """Nothing."""
 
-    def on_fit_task_end(self, estimator, context, X=None, fitted_estimator=None, **more):
-        """Count epochs."""
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+        """Count epochs, and predict what there is to see."""
         if context.task_name == "epoch":
             self.epochs += 1
+            self.seen.append((X, y, fitted_estimator.predict_proba(X)))
             if self.epochs == self.stop_at:
                 raise KeyboardInterrupt
 
@@ -324,7 +362,17 @@ def test_callbacks_and_an_interrupt(data, memory):
     with pytest.warns(UserWarning, match="interrupted by user"):
         model = stream(new(max_iter=50).set_callbacks(watch), *data, memory=memory)
     assert watch.epochs == 2
-    assert model.predict_proba(data[0]).shape == (N, 2)
+    X, y, proba = watch.seen[-1]
+    assert 50 < len(X) <= 1000
+    assert y.tolist() == data[1][: len(X)].tolist()
+    pd.testing.assert_frame_equal(
+        X.astype(object).where(X.notna(), None),
+        data[0][: len(X)].astype(object).where(data[0][: len(X)].notna(), None),
+        check_dtype=False,
+    )
+    best = int(np.argmax(model.validation_scores_[0]))
+    if best == 1:
+        np.testing.assert_array_equal(model.predict_proba(X), proba)
 
 
 def test_an_interrupt_in_the_first_pass_leaves_all_as_it_was(data):
@@ -402,7 +450,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 warnings.simplefilter("ignore")
-path, memory = sys.argv[1], int(sys.argv[2])
+path, memory, validated = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
 def new():
     return TabularMLPBinaryClassifier(max_iter=2, random_state=0, n_folds=1)
 few = pyarrow.parquet.ParquetFile(path).read_row_group(0)[:20000]
@@ -411,13 +459,15 @@ streaming.fit(new(), path + "-few", target="y", memory=2**20)  # compiles
 streaming.fit(new(), path + "-few", target="y")  # Arrow's threads
 del few
 before = peak()
-model = streaming.fit(new(), path, target="y", memory=memory)
+more = {"validation": path} if validated else {}
+model = streaming.fit(new(), path, target="y", memory=memory, **more)
 print(json.dumps([model.n_iter_, peak() - before]))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB on Linux")
-def test_memory_is_kept(tmp_path):
+@pytest.mark.parametrize("validated", [False, True])
+def test_memory_is_kept(tmp_path, validated):
     rng = np.random.default_rng(0)
     n, f, memory = 400_000, 18, 32 * 2**20  # of 64 MB
     values = rng.standard_normal(n + f)
@@ -427,8 +477,8 @@ def test_memory_is_kept(tmp_path):
     noise = rng.standard_normal(n)
     table = pa.table({**columns, "y": values[:n] + noise > 0})
     pq.write_table(table, path, row_group_size=100_000, compression="none")
-    command = [sys.executable, "-c", CHILD, str(path), str(memory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    command = [sys.executable, "-c", CHILD, str(path), str(memory), str(validated)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     n_iter, used = json.loads(done.stdout)
     assert n_iter == 2
     assert used < 1.1 * memory, used / 2**20
