@@ -50,6 +50,11 @@ class Part(NamedTuple):
         weight = None if self.weight is None else self.weight[first:last]
         return Part(self.X[first:last], self.targets[first:last], weight)
 
+    def chosen(self, which: Array) -> Part:
+        """Copy some of them; which : a mask, or their places."""
+        weight = None if self.weight is None else self.weight[which]
+        return Part(self.X[which], self.targets[which], weight)
+
     def put(self, at: int, rows: Part) -> None:
         """Copy other rows in, from this place on."""
         for array, values in zip(self, rows, strict=True):

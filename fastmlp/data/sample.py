@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastmlp.data.parts import Part
 from fastmlp.data.scratch import draws, part_like
@@ -48,7 +47,7 @@ class Sample:
         for first in range(0, len(chosen), self._n_more):
             some = chosen[first : first + self._n_more]
             at, end = self._n_kept, self._n_kept + len(some)
-            self._room.put(at, _taken(rows, some))
+            self._room.put(at, rows.chosen(some))
             self._numbers[at:end] = numbers[some]
             self._n_kept = end
             if end > self.n_rows:
@@ -60,7 +59,7 @@ class Sample:
         assert self._room is not None
         numbers = self._numbers[: self._n_kept]
         kept = np.sort(np.argpartition(numbers, self.n_rows - 1)[: self.n_rows])
-        self._room.put(0, _taken(self._room, kept))
+        self._room.put(0, self._room.chosen(kept))
         smallest = numbers[kept]
         self._numbers[: self.n_rows] = smallest
         self._n_kept, self._limit = self.n_rows, float(smallest.max())
@@ -70,8 +69,3 @@ class Sample:
         """Those that are kept, in the order in which they came; there must have been some."""
         assert self._room is not None
         return self._room.rows(0, self._n_kept)
-
-
-def _taken(rows: Part, which: NDArray[np.intp]) -> Part:
-    weight = None if rows.weight is None else rows.weight[which]
-    return Part(rows.X[which], rows.targets[which], weight)

@@ -199,9 +199,9 @@ class Sink:
             return
         seed, share = self.held_out
         out = is_held_out(seed, first, rows.n_rows, share)
-        held = _chosen(rows, out)
+        held = rows.chosen(out)
         self.held_totals.add(held.targets, held.weight)
-        self._write_to_train_on(_chosen(rows, ~out))
+        self._write_to_train_on(rows.chosen(~out))
         self.files[1].append(held)
 
     def _write_to_train_on(self, rows: Part) -> None:
@@ -213,11 +213,6 @@ class Sink:
         """Memory for a window."""
         assert self.kept is not None
         return self.kept.room.rows(0, self.storing.room.window_rows(self.kept.room.X))
-
-
-def _chosen(rows: Part, which: NDArray[np.bool_]) -> Part:
-    weight = None if rows.weight is None else rows.weight[which]
-    return Part(rows.X[which], rows.targets[which], weight)
 
 
 def take_in(

@@ -6,6 +6,7 @@ the same rows, and a sample of the others says where bins begin.
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -143,8 +144,7 @@ def _train(estimator: Any, draft: Any, streams: Streams) -> Outcome:
 
 def _first_pass(estimator: Any, streams: Streams) -> FirstPass:
     """How to take rows in. Draws are a copy's: what has room in memory is split as in `fit`."""
-    rng = np.random.RandomState()
-    rng.set_state(check_random_state(estimator.random_state).get_state())
+    rng = copy.deepcopy(check_random_state(estimator.random_state))
     held_out = None
     if streams.validation is None:
         n_rows = streams.source.n_rows or _MANY_ROWS
@@ -210,9 +210,7 @@ class _Table:
         if encoding is None:
             return self.fitting.without_networks(shown, self.taken.share_of_last)
         windows, held_out = self._windows()
-        targets = np.zeros(len(X), np.bool_)
-        is_category = [column.counts is not None for column in facts]
-        data = TableData(as_rows(X, FLOAT32), is_category, targets, None)
+        data = TableData(as_rows(X, FLOAT32), np.zeros(len(X), np.bool_), None)
         validation = self._validation(X[:0], *targets_of(held_out))
         rng = check_random_state(estimator.random_state)
         n_threads = available_threads(estimator.n_threads)

@@ -70,9 +70,8 @@ class Table:
     @cached_property
     def data(self) -> TableData:
         """As networks read it."""
-        is_category = [column.kind == "category" for column in self.reader.columns]
         rows, targets = as_rows(self.matrix, FLOAT32), encode(self.y, self.classes)
-        return TableData(rows, is_category, targets, self.weight)
+        return TableData(rows, targets, self.weight)
 
 
 def fit(estimator: Any, draft: Any, given: Given) -> Outcome:
@@ -256,8 +255,8 @@ def _members(
         weight = None if table.weight is None else table.weight[order]
         X = table.matrix[order]
         facts = [
-            ColumnFacts.of(X[:, j], is_category=categorical)
-            for j, categorical in enumerate(data.is_category)
+            ColumnFacts.of(X[:, j], is_category=column.kind == "category")
+            for j, column in enumerate(table.reader.columns)
         ]
         encoding = learn_encoding(X, facts, data.targets[order], weight, recipe.embeddings)
         if encoding is None:

@@ -119,15 +119,12 @@ class TableData:
     ----------
     rows : Rows
         Its matrix.
-    is_category : sequence of bool
-        Which columns hold codes.
     targets : ndarray of bool of shape (n,)
     weight : ndarray of shape (n,), or None
         Weights of the rows.
     """
 
     rows: Rows
-    is_category: Sequence[bool]
     targets: Array
     weight: Array | None
 
