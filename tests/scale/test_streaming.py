@@ -5,11 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
+from chunked import in_chunks, streamed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from fastmlp import MLPBinaryClassifier, streaming
+from fastmlp import MLPBinaryClassifier
 from fastmlp.data.scratch import is_held_out
 from fastmlp.data.sink import Room
 
@@ -34,20 +35,8 @@ def new(**parameters):
     return MLPBinaryClassifier((8,), **{**defaults, **parameters})
 
 
-def in_chunks(*arrays, rows=700):
-    """A source of the arrays in chunks of so many rows."""
-
-    def chunks():
-        for first in range(0, len(arrays[0]), rows):
-            yield tuple(array[first : first + rows] for array in arrays)
-
-    return chunks
-
-
-def stream(model, *arrays, rows=700, memory=SMALL, **arguments):
-    return streaming.fit(
-        model, in_chunks(*arrays, rows=rows), target=None, memory=memory, **arguments
-    )
+def stream(model, *arrays, memory=SMALL, **arguments):
+    return streamed(model, *arrays, memory=memory, **arguments)
 
 
 def assert_same(a, b):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from chunked import in_chunks, streamed
 from sklearn.decomposition import IncrementalPCA
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -55,20 +56,8 @@ def new(**parameters):
     return TabularMLPBinaryClassifier(**{**defaults, **parameters})
 
 
-def in_chunks(*arrays, rows=700):
-    """A source of the arrays in chunks of so many rows."""
-
-    def chunks():
-        for first in range(0, len(arrays[0]), rows):
-            yield tuple(array[first : first + rows] for array in arrays)
-
-    return chunks
-
-
-def stream(model, *arrays, rows=700, memory=SMALL, **arguments):
-    return streaming.fit(
-        model, in_chunks(*arrays, rows=rows), target=None, memory=memory, **arguments
-    )
+def stream(model, *arrays, memory=SMALL, **arguments):
+    return streamed(model, *arrays, memory=memory, **arguments)
 
 
 def weights(n=N):
