@@ -30,6 +30,7 @@ from fastmlp.network.minibatch import training_program
 from fastmlp.network.session import Session
 from fastmlp.runtime import compiling, driver
 from fastmlp.runtime.compiling import compile_now
+from fastmlp.runtime.threads import any_beside
 from fastmlp.training import loop
 from fastmlp.training.loop import FitResult
 
@@ -254,7 +255,7 @@ def test_an_interrupt_while_all_is_compiled_leaves_the_first_weights(monkeypatch
     bound = np.sqrt(6 / (X.shape[1] + 6))
     np.testing.assert_array_equal(model.coefs_[0], rng.uniform(-bound, bound, (X.shape[1], 6)))
     assert np.isnan(model.init_scores_).tolist() == [True]
-    assert not _of_starts()
+    assert not any_beside()
 
 
 def test_generators():
@@ -266,11 +267,6 @@ def test_generators():
     again = [other.randint(2**31) for other in generators(np.random.RandomState(0), 3)[1:]]
     assert drawn == again
     assert len(set(drawn)) == 2
-
-
-def _of_starts():
-    """Threads of starts that are left."""
-    return [t for t in threading.enumerate() if t.name.startswith("fastmlp-start")]
 
 
 class Cancellable:
@@ -296,7 +292,7 @@ def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
         time.sleep(0.05)
         raise error
 
-    monkeypatch.setattr(starts, "wait", interrupted)
+    monkeypatch.setattr(starts, "_watch", interrupted)
     jobs = [lambda: done, *(session.train for session in sessions.values())]
     if error is MemoryError:
         with pytest.raises(MemoryError):
@@ -308,7 +304,7 @@ def test_an_interrupt_ends_all_and_keeps_what_they_have(error, monkeypatch):
         assert [each.result.interrupted for each in trained[1:]] == [True, True]
         assert best_of(trained) is done
         assert done.result.interrupted
-    assert not _of_starts()
+    assert not any_beside()
 
 
 def test_an_interrupt_is_not_lost_where_all_have_come_to_their_end(monkeypatch):
@@ -322,7 +318,7 @@ def test_an_interrupt_is_not_lost_where_all_have_come_to_their_end(monkeypatch):
         ended.set()
         return Trained(FitResult(loss=0.5), {})
 
-    monkeypatch.setattr(starts, "wait", interrupted)
+    monkeypatch.setattr(starts, "_watch", interrupted)
     trained = side_by_side([job], {0: Cancellable()}, 1)
     assert isinstance(best_of(trained).result.warning, UserWarning)
 
@@ -335,7 +331,7 @@ def test_an_error_of_one_start_ends_all():
 
     with pytest.raises(MemoryError, match="no room"):
         side_by_side([sessions[0].train, fails, sessions[1].train], sessions, 2)
-    assert not _of_starts()
+    assert not any_beside()
 
 
 def test_an_interrupt_ends_starts_that_take_turns():
@@ -374,7 +370,7 @@ def test_an_interrupt_is_served(hidden):
         model.set_params(max_iter=10**6).fit(rows, targets)
     assert time.perf_counter() - sent[0] < 0.5 + slack
     timer.join()
-    assert not _of_starts()
+    assert not any_beside()
     assert 1 <= len(model.init_scores_) <= 4
     assert np.isfinite(model.predict_proba(rows)).all()
 

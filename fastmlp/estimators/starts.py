@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextvars
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp.network.session import Session
+from fastmlp.runtime.threads import Work
 from fastmlp.training.loop import FitResult
-
-#: How often a waiting thread looks around: where a signal is another thread's, or on Windows, a
-#: wait without a limit hears no Ctrl-C.
-_WAIT_SECONDS = 0.1
 
 Array = NDArray[Any]
 Job = Callable[[], "Trained"]
@@ -94,39 +91,61 @@ def side_by_side(
     compile_all : callable, optional
         Compiles what the jobs run. They would do it themselves, and could not be ended meanwhile.
     """
-    futures: list[Future[Trained]] = []
-    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="fastmlp-start")
-    interrupted = failed = False
+    trained: dict[int, Trained] = {}
+    errors: list[BaseException] = []
+    stopped: list[bool] = []
+    numbers = iter(range(len(jobs)))  # each thread takes the next
+
+    def train() -> None:
+        try:
+            for number in numbers:
+                if stopped:
+                    break
+                trained[number] = jobs[number]()
+        except BaseException as error:
+            errors.append(error)
+
+    # Each in a copy of the context, which has NumPy's settings for overflows.
+    contexts = [contextvars.copy_context() for _ in range(min(n_threads, len(jobs)))]
+    works = [Work(partial(context.run, train)) for context in contexts]
+    interrupted = False
     try:
         compile_all()
-        # Each in a copy of the context, which has NumPy's settings for overflows.
-        futures += [pool.submit(contextvars.copy_context().run, job) for job in jobs]
-        pending = set(futures)
-        while pending and not failed:
-            done, pending = wait(pending, _WAIT_SECONDS, FIRST_EXCEPTION)
-            failed = any(future.exception() for future in done)
-            if done and not failed:
-                _keep_best([future.result() for future in futures if future not in pending])
+        for work in works:
+            work.begin()
+        _watch(works, trained, errors)
     except KeyboardInterrupt:
         interrupted = True
-    except BaseException:
-        _end(pool, sessions)
-        raise
-    if interrupted or failed:
-        _end(pool, sessions)
-    pool.shutdown()
-    trained = [future.result() for future in futures if not future.cancelled()] or [jobs[0]()]
+    finally:
+        stopped.append(True)
+        if not all(work.ended for work in works):
+            for session in sessions.copy().values():  # from which threads take theirs meanwhile
+                session.cancel()
+        for work in works:
+            work.leave()
+    if errors:
+        raise errors.pop(0)
+    found = _in_order(trained) or [jobs[0]()]
     if interrupted:
         # All of them may have come to their end, while others had not begun.
-        trained[0].result.interrupt()
-    return trained
+        found[0].result.interrupt()
+    return found
 
 
-def _end(pool: ThreadPoolExecutor, sessions: dict[int, Session]) -> None:
-    """End what is under way."""
-    for session in sessions.copy().values():  # from which threads take theirs meanwhile
-        session.cancel()
-    pool.shutdown(cancel_futures=True)
+def _watch(
+    works: Sequence[Work[None]], trained: dict[int, Trained], errors: Sequence[BaseException]
+) -> None:
+    """Wait for the end of all, or for an error."""
+    while not errors:
+        at_work = [work for work in works if not work.ended]
+        if not at_work:
+            break
+        at_work[0].wait()
+        _keep_best(_in_order(trained))
+
+
+def _in_order(trained: dict[int, Trained]) -> list[Trained]:
+    return [trained[number] for number in sorted(trained)]
 
 
 def reached(trained: Sequence[Trained]) -> Array:

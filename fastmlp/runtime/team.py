@@ -24,7 +24,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastmlp.runtime import driver
-from fastmlp.runtime.compiling import compile_apart, is_apart
+from fastmlp.runtime.compiling import compile_apart
 from fastmlp.runtime.jit import parallel_entry
 from fastmlp.runtime.numba_internals import (
     acquire_compiler,
@@ -35,6 +35,7 @@ from fastmlp.runtime.numba_internals import (
     threads_of_caller,
 )
 from fastmlp.runtime.records import I64
+from fastmlp.runtime.threads import any_beside, is_apart
 
 _forked_from_parallel = False
 
@@ -116,6 +117,8 @@ def _nobody_else() -> bool:
     One that compiled code has started (of a region itself) counts as another. One that works apart
     stands for the main thread, which waits for it.
     """
+    if any_beside():
+        return False
     here = threading.main_thread() if is_apart() else threading.current_thread()
     if isinstance(here, threading._DummyThread):
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class PassingWindows:
             order = np.arange(self.n_units, dtype=np.int64)
             shuffle(order, rng)
         done, rest = 0, self.room[0].rows(0, 0)
-        with closing(self.parts(order)) as parts:
+        with _closing(self.parts(order)) as parts:
 
             def fill(into: Part, stop: Callable[[], bool]) -> Part:
                 nonlocal rest
@@ -81,6 +82,16 @@ class PassingWindows:
             raise ValueError(
                 f"The source gives {what} rows now, and gave {self.n_rows} in the first pass."
             )
+
+
+@contextmanager
+def _closing(parts: Parts) -> Iterator[Parts]:
+    """Close a generator, but for one that a thread goes on with: that is another interrupt's."""
+    try:
+        yield parts
+    finally:
+        if inspect.getgeneratorstate(parts) != inspect.GEN_RUNNING:
+            parts.close()
 
 
 @dataclass

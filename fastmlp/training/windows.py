@@ -9,11 +9,10 @@ other ways to shuffle.)
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,13 +21,11 @@ from numpy.typing import NDArray
 from fastmlp.data.parts import Part, Store
 from fastmlp.data.rows import as_rows
 from fastmlp.network.session import Session
+from fastmlp.runtime.threads import Work
 from fastmlp.training.loop import Training, shuffle
 
 Array = NDArray[Any]
 Ranges = list[tuple[int, int]]
-
-#: How often a waiting thread looks around: a wait without a limit hears no Ctrl-C on Windows.
-_WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -116,24 +113,22 @@ def ahead(fill: Fill, room: tuple[Part, Part]) -> Generator[Part, None, None]:
 
     A window is the caller's until the next one is asked for.
     """
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(1)
+    stopped: list[bool] = []
+
+    def begin_later(into: Part) -> Work[Part]:
+        return Work(partial(fill, into, lambda: bool(stopped)))
+
+    work = begin_later(room[0])
     try:
-        future: Future[Part] = pool.submit(fill, room[0], stop.is_set)
-        k = 0
-        while (part := _result(future)).n_rows:
-            k = 1 - k
-            future = pool.submit(fill, room[k], stop.is_set)
+        work.begin()
+        while (part := work.result()).n_rows:
+            room = room[::-1]
+            work = begin_later(room[0])
+            work.begin()
             yield part
     finally:
-        stop.set()
-        pool.shutdown()
-
-
-def _result(future: Future[Part]) -> Part:
-    while not future.done():
-        wait([future], _WAIT_SECONDS)
-    return future.result()
+        stopped.append(True)
+        work.leave()
 
 
 class Windows(Protocol):

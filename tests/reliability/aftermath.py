@@ -13,11 +13,13 @@ from data import quietly, two_classes
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import WarningsFixer
 
-from fastmlp import MLPBinaryClassifier
+from fastmlp import MLPBinaryClassifier, streaming
 from fastmlp.network.session import Session
 from fastmlp.runtime import team
 
 _SETTINGS = {"hidden_layer_sizes": (5, 4), "batch_size": 20, "max_iter": 2, "random_state": 0}
+#: For windows of less than all rows.
+_MEMORY = 4000
 _CATCH_WARNINGS = WarningsFixer.catch_warnings
 
 
@@ -34,8 +36,9 @@ class Case:
 
     Parameters
     ----------
-    call : "fit", "warm", "partial_fit" or "predict_proba"
-        "fit" is that of an estimator which has not been fitted; the others have.
+    call : "fit", "warm", "partial_fit", "predict_proba", "stream" or "stream again"
+        "fit" and "stream" are those of an estimator which has not been fitted; the others have.
+        Rows are streamed in windows, by way of a scratch file or from the source again and again.
     sparse : bool
         Whether X is.
     shape : tuple
@@ -51,7 +54,7 @@ class Case:
         self._X = scipy.sparse.csr_array(X) if sparse else X
         self._call = call
         self._prepared = MLPBinaryClassifier(**{**_SETTINGS, **settings})
-        if call != "fit":
+        if not call.startswith(("fit", "stream")):
             quietly(self._prepared.fit, self._X, 1 - self._y)
             self._prepared.set_params(warm_start=call == "warm")
         #: Weights that L-BFGS has looked at; weights, steps and moments after every minibatch;
@@ -71,9 +74,17 @@ class Case:
         """Make the call, on an X that is gone after it; returns the bits that come of it."""
         if self._call == "predict_proba":
             return self.predict(model)
+        if self._call.startswith("stream"):
+            quietly(streaming.fit, model, self._chunks, target=None, memory=_MEMORY,
+                    scratch=False if self._call == "stream again" else None)  # fmt: skip
+            return _weights(model)
         X = self._X.copy()
         quietly(model.partial_fit if self._call == "partial_fit" else model.fit, X, self._y)
         return _weights(model)
+
+    def _chunks(self):
+        for first in range(0, len(self._y), 7):
+            yield self._X[first : first + 7].copy(), self._y[first : first + 7]
 
     def predict(self, model):
         """The bits of probabilities."""

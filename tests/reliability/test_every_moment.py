@@ -35,6 +35,9 @@ CASES = {
     "warm start": {"call": "warm", "solver": "sgd"},
     "partial_fit": {"call": "partial_fit"},
     "predict_proba": {"call": "predict_proba", "shape": (400, 6)},
+    "starts": {"call": "fit", "n_init": 3},
+    "streamed": {"call": "stream"},
+    "streamed from the source": {"call": "stream again"},
 }  # fmt: skip
 
 
