@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -276,7 +278,7 @@ class Shard:
     @property
     def n_rows(self) -> int:
         """Rows to train on."""
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return self._ends[-1] if self._ends else 0
 
     @property
     def row_bytes(self) -> int:
@@ -293,8 +295,17 @@ class Shard:
         return object.__sizeof__(self) + self.n_bytes
 
     @cached_property
-    def _ends(self) -> Array:
-        return np.cumsum([len(block.trained.codes) for block in self.blocks], dtype=np.int64)
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(block.trained.codes) for block in self.blocks))
+
+    @cached_property
+    def _targets(self) -> list[Array]:
+        """For each block, the targets that its codes stand for."""
+        known = len(self.classes) > 1  # of one class, nothing tells which of two it is
+        return [
+            np.array([known and label == self.classes[-1] for label in block.labels.tolist()], bool)
+            for block in self.blocks
+        ]
 
     @cached_property
     def _weighted(self) -> bool:
@@ -309,26 +320,23 @@ class Shard:
     def read(self, first: int, into: Part) -> None:
         """Copy rows to train on, from this one on; see `data.parts.Store`."""
         done, n = 0, into.n_rows
-        k = int(np.searchsorted(self._ends, first, side="right"))
+        k = bisect_right(self._ends, first)
         while done < n:
-            block = self.blocks[k]
-            begin = first + done - (int(self._ends[k]) - len(block.trained.codes))
-            end = min(begin + n - done, len(block.trained.codes))
-            into.put(done, self._part(block, block.trained, begin, end))
+            rows = self.blocks[k].trained
+            begin = first + done - (self._ends[k] - len(rows.codes))
+            end = min(begin + n - done, len(rows.codes))
+            into.put(done, self._part(self._targets[k], rows, begin, end))
             done, k = done + end - begin, k + 1
 
     def parts(self, n_rows: int, *, held_out: bool) -> Iterator[Part]:
         """Go through all rows to validate on, or to train on, in parts of at most so many."""
-        for block in self.blocks:
+        for block, targets in zip(self.blocks, self._targets, strict=True):
             rows = block.held_out if held_out else block.trained
             for begin in range(0, len(rows.codes), n_rows):
-                yield self._part(block, rows, begin, min(begin + n_rows, len(rows.codes)))
+                yield self._part(targets, rows, begin, min(begin + n_rows, len(rows.codes)))
 
-    def _part(self, block: Block, rows: BlockRows, first: int, last: int) -> Part:
-        is_last = np.array([label == self.classes[-1] for label in block.labels.tolist()])
-        if len(self.classes) == 1:
-            is_last[:] = False
-        targets = is_last[rows.codes[first:last]]
+    def _part(self, targets_of: Array, rows: BlockRows, first: int, last: int) -> Part:
+        targets = targets_of[rows.codes[first:last]]
         weight = None if rows.weight is None else rows.weight[first:last]
         if self._weighted and weight is None:
             weight = np.ones(last - first)

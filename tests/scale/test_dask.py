@@ -29,8 +29,9 @@ from fastmlp.dask.cluster import homes, workers_of
 from fastmlp.dask.rounds import Rounds
 
 X, Y = table()
-SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 3, "random_state": 0}
-ROUNDS = {"rounds_per_epoch": 4}
+SETTINGS = {"hidden_layer_sizes": (8,), "batch_size": 20, "max_iter": 2, "random_state": 0}
+EPOCHS = SETTINGS["max_iter"]
+ROUNDS = {"rounds_per_epoch": 2}
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_validation_rows_that_are_given(client, data):
     settings = {**SETTINGS, **ROUNDS, "n_shards": 2, "early_stopping": True, "client": client}
     model = DaskMLPBinaryClassifier(**settings)
     quietly(model.fit, *data, X_val=da.from_array(X_val, chunks=(70, 6)), y_val=y_val)
-    assert model.t_ == 3 * len(X)
+    assert model.t_ == EPOCHS * len(X)
     assert model.best_validation_score_ == pytest.approx(model.score(X_val, y_val))
 
 
@@ -281,7 +282,7 @@ def test_a_warm_start_keeps_the_dtype_of_the_weights(client, data):
 def test_schedule_callbacks_and_lines(client, data, capsys):
     model = fitted(client, data, learning_rate=lambda share: 1 - share, verbose=True)
     assert model.learning_rate_curve_ == sorted(model.learning_rate_curve_, reverse=True)
-    assert capsys.readouterr().out.count("Epoch") == 3
+    assert capsys.readouterr().out.count("Epoch") == EPOCHS
 
 
 def test_warm_start_on_other_shards_and_in_one_process(client, data):
@@ -289,16 +290,16 @@ def test_warm_start_on_other_shards_and_in_one_process(client, data):
     before = model.loss_curve_.copy()
     model.set_params(n_shards=2, warm_start=True)
     quietly(model.fit, *data)
-    assert model.loss_curve_[:3] == before
-    assert model.loss_curve_[3] < before[0]
+    assert model.loss_curve_[:EPOCHS] == before
+    assert model.loss_curve_[EPOCHS] < before[0]
     local = model.to_local()
     local.partial_fit(X, Y)
-    assert len(local.loss_curve_) == 7
-    assert len(model.loss_curve_) == 6
+    assert len(local.loss_curve_) == 2 * EPOCHS + 1
+    assert len(model.loss_curve_) == 2 * EPOCHS
     back = DaskMLPBinaryClassifier.from_local(local, client=client, n_shards=2)
     quietly(back.fit, *data)
-    assert len(back.loss_curve_) == 10
-    assert back.loss_curve_[7] < before[0]
+    assert len(back.loss_curve_) == 3 * EPOCHS + 1
+    assert back.loss_curve_[-1] < before[0]
 
 
 def test_partial_fit_goes_on(client, data):
@@ -426,14 +427,14 @@ def test_empty_partitions_and_unknown_sizes(client):
     dX, dy = on_cluster(X, Y)
     keep = da.from_array((np.arange(2000) // 250) % 3 != 1, chunks=250)
     model = fitted(client, (dX[keep], dy[keep]), n_shards=4)
-    assert model.t_ == 3 * 1250
+    assert model.t_ == EPOCHS * 1250
     assert model.predict(dX[keep]).compute().shape == (1250,)
 
 
 @pytest.mark.parametrize("n_shards", [1, 3, 20])
 def test_all_rows_in_one_partition(client, n_shards):
     model = fitted(client, on_cluster(X, Y, rows=2000), n_shards=n_shards)
-    assert model.t_ == 6000
+    assert model.t_ == EPOCHS * 2000
 
 
 def test_one_class_in_each_partition(client):

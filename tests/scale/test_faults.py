@@ -131,7 +131,14 @@ def test_early_stopping_stops_at_the_same_epoch(client, undisturbed):
     assert fitted(client, **STOPPING) == undisturbed[1]
 
 
-@pytest.mark.parametrize("function", MOMENTS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        "train_round",
+        "evaluate",
+        *(pytest.param(f, marks=pytest.mark.long) for f in ("pack", "average")),
+    ],
+)
 def test_a_worker_is_killed(client, undisturbed, tmp_path, function):
     """Its process kills itself; a nanny starts another, with a new address."""
     more, expected = ({}, undisturbed[0]) if function != "evaluate" else (STOPPING, undisturbed[1])

@@ -121,7 +121,7 @@ def slow_rounds_here():
     slow_rounds(pytest.MonkeyPatch(), 0.2)
 
 
-@pytest.mark.parametrize("moment", [after_epoch, in_epoch])
+@pytest.mark.parametrize("moment", [pytest.param(after_epoch, marks=pytest.mark.long), in_epoch])
 def test_all_workers_go_and_others_come(alone, monkeypatch, moment):
     """What a worker that is gone was to do is taken up by one that was home to nothing."""
     with local_cluster(1, processes=False) as cluster, Client(cluster) as client:
@@ -145,7 +145,7 @@ def free_ports(n):
         return sorted(each.getsockname()[1] for each in sockets)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.parametrize("order", [pytest.param((2, 1, 0), marks=pytest.mark.long), (2, 0, 1)])
 def test_names_and_ports_of_workers_do_not_matter(alone, order):
     ports = free_ports(3)
     host = {"host": "127.0.0.1", "protocol": "tcp"}

@@ -168,7 +168,7 @@ def test_an_interrupt_in_training_keeps_the_newest_weights(parameters, scratch, 
         sent.append(time.perf_counter())
         interrupt()
 
-    timer = threading.Timer(1.0, send)
+    timer = threading.Timer(0.3, send)
 
     def train_and_start(training, rates):
         result = train_epoch(training, rates)
@@ -210,7 +210,7 @@ print(json.dumps([model.t_, peak() - before]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB on Linux")
-@pytest.mark.parametrize("scratch", [None, False])
+@pytest.mark.parametrize("scratch", [None, pytest.param(False, marks=pytest.mark.long)])
 def test_memory_is_kept_whatever_the_size_of_row_groups(tmp_path, scratch):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")

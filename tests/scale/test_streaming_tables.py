@@ -455,7 +455,7 @@ print(json.dumps([model.n_iter_, peak() - before]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB on Linux")
-@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("validated", [pytest.param(False, marks=pytest.mark.long), True])
 def test_memory_is_kept(tmp_path, validated):
     rng = np.random.default_rng(0)
     n, f, memory = 400_000, 18, 32 * 2**20  # of 64 MB
