@@ -12,9 +12,10 @@ from numba import types
 from numba.core.errors import WarningsFixer
 
 from fastmlp.runtime import driver
-from fastmlp.runtime.compiling import apart, compile_apart, compile_now, is_apart
+from fastmlp.runtime.compiling import apart, compile_apart, compile_now
 from fastmlp.runtime.jit import by_address, entry
 from fastmlp.runtime.numba_internals import compiling
+from fastmlp.runtime.threads import is_apart
 
 
 class Compiler:
