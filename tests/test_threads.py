@@ -2,6 +2,7 @@
 
 import _thread
 import gc
+import os
 import threading
 import time
 import weakref
@@ -10,6 +11,10 @@ import pytest
 
 from fastmlp.runtime import team, threads
 from fastmlp.runtime.threads import Work, any_beside, is_apart
+
+
+def refuse(*_):
+    raise RuntimeError("can't start new thread")
 
 
 def test_another_thread_does_it():
@@ -52,10 +57,7 @@ def test_an_error_is_the_callers_and_keeps_nothing_alive():
 
 
 def test_where_there_can_be_no_thread_its_caller_does_it(monkeypatch):
-    def none(*args):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threads._thread, "start_new_thread", none)
+    monkeypatch.setattr(threads._thread, "start_new_thread", refuse)
     work = Work(_thread.get_ident)
     work.begin()
     assert work.result() == _thread.get_ident()
@@ -85,6 +87,39 @@ def test_what_is_left_before_it_has_begun_never_does(monkeypatch):
     later[0]()
     assert work.ended
     assert not done
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_none_of_them():
+    begun, go = threading.Lock(), threading.Event()
+    begun.acquire()
+    work = Work(lambda: (begun.release(), go.wait(30)))
+    work.begin()
+    try:
+        assert begun.acquire(timeout=30)
+        child = os.fork()
+        if child == 0:
+            os._exit(int(any_beside()))
+        assert os.waitpid(child, 0)[1] == 0
+        assert any_beside()
+    finally:
+        go.set()
+        work.leave()
+
+
+def test_a_caller_who_does_it_and_is_interrupted_waits_for_nothing(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads._thread, "start_new_thread", refuse)
+    monkeypatch.setattr(threads, "_forget_dummy", interrupted)  # ahead of the last lines
+    work = Work(int)
+    with pytest.raises(KeyboardInterrupt):
+        work.begin()
+    assert work.ended
+    work.leave()
+    assert not any_beside()
 
 
 def test_leaving_waits_for_what_has_begun():

@@ -114,7 +114,8 @@ def _all_threads() -> int:
 def _nobody_else() -> bool:
     """Whether this is the only Python thread at work: no other one can be in a parallel region.
 
-    One that compiled code has started (of a region itself) counts as another. One that works apart
+    One that compiled code has started (of a region itself) counts as another, and so does one of
+    this package that works beside its caller: `threading` knows of neither. One that works apart
     stands for the main thread, which waits for it.
     """
     if any_beside():

@@ -9,6 +9,7 @@ attributes, and a lock only shortens a wait.
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -23,6 +24,9 @@ _here = threading.local()
 
 #: What threads do beside their callers, or are about to do.
 _beside: set[Work[Any]] = set()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_beside.clear)  # which has none of these threads
 
 
 def is_apart() -> bool:
@@ -82,7 +86,10 @@ class Work(Generic[Result]):
         except RuntimeError as error:
             if "new thread" not in str(error):
                 raise  # what a signal's handler has raised
-            self._run()
+            try:
+                self._run()
+            finally:
+                self.ended = True  # in this thread, a handler may raise ahead of its last line
 
     def _run(self) -> None:
         before = getattr(_here, "work", None)
@@ -121,8 +128,6 @@ class Work(Generic[Result]):
     def leave(self) -> None:
         """Wait for its end, and where it has not begun, see to it that it never does."""
         self._called_off = True
-        if not self._begun:
-            _beside.discard(self)
-            return
-        while not self.ended:
+        while self._begun and not self.ended:
             self.wait()
+        _beside.discard(self)

@@ -86,7 +86,10 @@ class PassingWindows:
 
 @contextmanager
 def _closing(parts: Parts) -> Iterator[Parts]:
-    """Close a generator, but for one that a thread goes on with: that is another interrupt's."""
+    """Close a generator, unless a thread is in it: a second interrupt has cut the wait for its end.
+
+    It closes itself when that thread lets go of it.
+    """
     try:
         yield parts
     finally:

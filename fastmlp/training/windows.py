@@ -115,15 +115,15 @@ def ahead(fill: Fill, room: tuple[Part, Part]) -> Generator[Part, None, None]:
     """
     stopped: list[bool] = []
 
-    def begin_later(into: Part) -> Work[Part]:
+    def filling(into: Part) -> Work[Part]:
         return Work(partial(fill, into, lambda: bool(stopped)))
 
-    work = begin_later(room[0])
+    work = filling(room[0])
     try:
         work.begin()
         while (part := work.result()).n_rows:
             room = room[::-1]
-            work = begin_later(room[0])
+            work = filling(room[0])
             work.begin()
             yield part
     finally:
