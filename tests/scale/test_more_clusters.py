@@ -94,27 +94,32 @@ def test_the_number_of_workers_changes_by_itself(alone, monkeypatch):
     seen = slow_rounds(monkeypatch, 0.1)
     with local_cluster(1, processes=False) as cluster, Client(cluster) as client:
         cluster.adapt(Adaptive=Restless, minimum=1, maximum=3, interval="50 ms", wait_count=1)
-        assert fitted(client, 60) == alone[0]
+        for _ in range(10):  # on a busy machine, a fit may be over before much has changed
+            assert fitted(client, 60) == alone[0]
+            if len(seen) > 3:  # some have gone, and others have come
+                break
         assert until(lambda: nothing_left(client))
-    assert len(seen) > 3  # some have gone, and others have come
+    assert len(seen) > 3
 
 
 @pytest.mark.long
-def test_the_number_of_workers_follows_the_work(alone, monkeypatch):
+def test_the_number_of_workers_follows_the_work(alone):
     """As Dask decides, with processes that start and end."""
-    addresses = set()
 
-    def look():
-        addresses.update(client.scheduler_info()["workers"])
+    def n_come():
+        events = [event for _, event in client.get_events("all")]
+        return sum(event["action"] == "add-worker" for event in events)
 
     with local_cluster(1) as cluster, Client(cluster) as client:
         client.run(slow_rounds_here)
         cluster.adapt(minimum=1, maximum=3, interval="100 ms", target_duration="100 ms")
-        with in_epoch(monkeypatch, 1, look), after_epoch(monkeypatch, 3, look):
+        for _ in range(10):  # on a busy machine, a fit may be over before a process has started
             assert fitted(client, 60) == alone[0]
+            if n_come() > 1:
+                break
+        assert n_come() > 1
         assert until(lambda: len(client.scheduler_info()["workers"]) == 1, 60)
         assert fitted(client, 60) == alone[0]
-    assert len(addresses) > 1
 
 
 def slow_rounds_here():
