@@ -136,7 +136,7 @@ def step_of_pieces(X, y, coefs, intercepts):
         record["dW"]["advance"] = PANEL
         call(kernels.gradient, record, rows=int(record["n_in"][0]))
         call(kernels.bias_gradient, record, rows=1)
-    call(kernels.output_gradient, records[-1], rows=1)
+    call(kernels.output_gradient, records[-1], rows=ROWS)
     check_unchanged(zeros)
     for x in (*acts[1:], *deltas[1:]):
         x.check(slice(None))

@@ -296,7 +296,7 @@ def test_output_gradient(dtype, seed, batch, length, block_rows, n_in, n_out, ad
         dtype, n_in=n_in, n_out=1, a_in=a_in, output_delta=delta, dW=dW, db=db, zeros=zeros,
         adds=adds, epoch=address(epoch),
     )  # fmt: skip
-    call(kernels.output_gradient, record, at=1, rows=1, batch=batch)
+    call(kernels.output_gradient, record, at=1, rows=length, batch=batch)
     check_unchanged(a_in, delta, zeros)
     dW.check(slice(None), block=1)
     db.check(slice(None), slice(1), block=1)
@@ -314,11 +314,13 @@ def test_output_gradient_of_a_block(dtype, seed, rows, n_in, n_out, gap):
     a_in, delta = Panels(A, gap=gap, fill=0.5), Guarded(D, shift=1)
     dW = Panels(np.full((3, 1, n_in), 7, dtype), gap=gap, shift=2)
     db, zeros = Panels(np.full((3, 1, 1), 7, dtype), shift=3), zeros_for(dtype, n_in)
+    epoch = epoch_of(0, 3 * rows, rows)
     record = record_of(
-        dtype, n_in=n_in, n_out=1, a_in=a_in, output_delta=delta, dW=dW, db=db, zeros=zeros
-    )
+        dtype, n_in=n_in, n_out=1, a_in=a_in, output_delta=delta, dW=dW, db=db, zeros=zeros,
+        epoch=address(epoch),
+    )  # fmt: skip
     here = rng.randint(1, rows + 1)
-    call(kernels.output_gradient_of_block, record, at=1, first=rows, rows=here)
+    call(kernels.output_gradient, record, at=1, first=rows, rows=here)
     check_unchanged(a_in, delta, zeros)
     dW.check(slice(None), block=1)
     db.check(slice(None), slice(1), block=1)

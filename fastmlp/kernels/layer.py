@@ -37,7 +37,7 @@ from fastmlp.kernels.simd.reductions import (
 )
 from fastmlp.kernels.simd.tile import TIMES
 from fastmlp.kernels.simd.vector import PANEL
-from fastmlp.kernels.views import column, every, matrix, part, whole
+from fastmlp.kernels.views import column, every, matrix, panels_from, part, whole
 from fastmlp.runtime.jit import kernel
 from fastmlp.runtime.records import listed, numbers
 
@@ -197,7 +197,7 @@ def gradient(layer, at, first, rows, batch):
     panel, panels = first // PANEL, (rows + PANEL - 1) // PANEL
     for block in range((length + epoch.block_rows - 1) // epoch.block_rows):
         here = min(epoch.block_rows, length - block * epoch.block_rows)
-        a = part(layer.a_in, block, 0, here)[panel : panel + panels]
+        a = panels_from(part(layer.a_in, block, 0, here), panel, panels)
         delta = part(layer.delta, block, 0, here)
         if block == 0 and starts_anew(layer, batch):
             add_transposed_product(dW, a, delta, whole(layer.zeros), layer.n_out)
@@ -226,16 +226,16 @@ def bias_gradient(layer, at, first, rows, batch):
     weighted_row_sum(db, one, delta, start, layer.delta.block, rows_of(epoch, batch))
 
 
-@kernel
-def _output_gradient(layer, at, where, block_rows, anew):
-    """Σ δ a for the weights of the last layer and Σ δ for its bias, over some rows.
+@piece()
+def output_gradient(layer, at, first, rows, batch):
+    """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9), over rows of the minibatch.
 
-    where : block, first row of the minibatch, rows; block_rows : rows of a block
+    These are the rows of one block, or of all blocks.
     """
-    block, first, rows = where
+    block_rows, anew = epoch_at(layer.epoch).block_rows, starts_anew(layer, batch)
     n, db = layer.members, part(layer.db, at, 0, 1)
     delta = listed(layer.output_delta, first, rows)
-    a_in = part(layer.a_in, block, 0, block_rows)
+    a_in = part(layer.a_in, first // block_rows, 0, block_rows)
     for m in range(n):
         dW = part(layer.dW, at, m, 1)
         of_member = every(delta, m, n)
@@ -248,20 +248,6 @@ def _output_gradient(layer, at, where, block_rows, anew):
         # Padding of activations need not be 0 (σ(0) = ½), and that of weights is.
         for k in range(layer.n_in, dW.shape[0] * PANEL):
             dW[k // PANEL, 0, k % PANEL] = 0
-
-
-@piece()
-def output_gradient(layer, at, first, rows, batch):
-    """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9)."""
-    epoch = epoch_at(layer.epoch)
-    length = rows_of(epoch, batch)
-    _output_gradient(layer, at, (0, 0, length), epoch.block_rows, starts_anew(layer, batch))
-
-
-@piece()
-def output_gradient_of_block(layer, at, first, rows, batch):
-    """The gradients of the last layer over one block of rows, into a room of the block's own."""
-    _output_gradient(layer, at, (at, first, rows), rows, True)
 
 
 @piece()

@@ -11,6 +11,11 @@ from fastmlp.runtime.jit import entry
 _AHEAD = 512
 
 
+def room_for_draws():
+    """What `permute` draws into."""
+    return np.empty(_AHEAD + 1, np.int64)
+
+
 @intrinsic
 def _next_uint32(typingctx, function, state):
     """Call a bit generator's next_uint32(state), both given by their addresses."""
@@ -23,7 +28,7 @@ def _next_uint32(typingctx, function, state):
 
 
 @entry
-def permute(order, next_uint32, state):
+def permute(order, drawn, next_uint32, state):
     """Shuffle `order` with the draws and swaps of `RandomState.shuffle`.
 
     From the last place down, each is swapped with a place drawn at or below it: the low bits of a
@@ -35,10 +40,11 @@ def permute(order, next_uint32, state):
     ----------
     order : (n,) int64
         n < 2³²; written.
+    drawn : (513,) int64
+        See `room_for_draws`; written.
     next_uint32, state : int64
         Addresses of the bit generator's function and state; the caller holds its lock.
     """
-    drawn = np.empty(_AHEAD + 1, np.int64)
     place = order.size - 1
     mask = 0
     while mask < place:
@@ -51,7 +57,7 @@ def permute(order, next_uint32, state):
         k = 0
         while k < count:
             drawn[k] = np.int64(_next_uint32(next_uint32, state)) & mask
-            k += int(drawn[k] <= place - k)
+            k += drawn[k] <= place - k
         for k in range(count):
             other = drawn[k]
             order[place - k], order[other] = order[other], order[place - k]

@@ -16,8 +16,9 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from fastmlp.kernels.piece import Symbol
-from fastmlp.kernels.simd.tile import OPERAND_TYPES, PLAIN, emit_product, row_tiles
+from fastmlp.kernels.simd.tile import OPERAND_TYPES, PLAIN, emit_product
 from fastmlp.kernels.simd.vector import I64, PANEL, declare, lanes
+from fastmlp.kernels.views import panels_from, rows_from
 from fastmlp.runtime.jit import kernel
 
 _N_ADDRESSES = len(OPERAND_TYPES) - 1
@@ -41,12 +42,12 @@ def _function(kind, by_columns):
     transposed = int(by_columns)
 
     def product_function(
-        sixes, fours, ones, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start, start_row,
-        start_panel, gate, ending, floor,
+        rows, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start, start_row, start_panel,
+        gate, ending, floor,
     ):  # fmt: skip
         operands = (
-            sixes, fours, ones, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start,
-            start_row, start_panel, gate, ending,
+            rows, vectors, shared, a, a_panel, b, b_panel, c, c_panel, start, start_row,
+            start_panel, gate, ending,
         )  # fmt: skip
         _write_product(zero, transposed, operands, floor)
 
@@ -69,15 +70,13 @@ def _symbols(by_columns):
 #: The product's function by type of numbers, for A by rows and for A by columns.
 PRODUCT, TRANSPOSED_PRODUCT = _symbols(False), _symbols(True)
 
-_tiles = kernel(row_tiles)
-
 
 @intrinsic(prefer_literal=True)
-def _call(typingctx, tiles, by_columns, c, a, b, start, gate, numbers, floor):
+def _call(typingctx, by_columns, c, a, b, start, gate, numbers, floor):
     """Call the product's function.
 
-    tiles : from `row_tiles`; by_columns : 1 takes A by columns, else 0; numbers : columns of C,
-    length of the shared dimension, ending; the rest as in `product`.
+    by_columns : 1 takes A by columns, else 0; numbers : columns of C, length of the shared
+    dimension, ending; the rest as in `product`.
     """
     real = c.dtype
     name = _name(real.name, bool(by_columns.literal_value))
@@ -94,24 +93,24 @@ def _call(typingctx, tiles, by_columns, c, a, b, start, gate, numbers, floor):
             return builder.ptrtoint(array.data, I64)
 
         to, left, right, origin = (
-            opened(k, kind) for k, kind in ((2, c), (3, a), (4, b), (5, start))
+            opened(k, kind) for k, kind in ((1, c), (2, a), (3, b), (4, start))
         )
-        columns, shared, ending = cgutils.unpack_tuple(builder, args[7], 3)
+        columns, shared, ending = cgutils.unpack_tuple(builder, args[6], 3)
         width = lanes(real)
         vectors = builder.sdiv(builder.add(columns, I64(width - 1)), I64(width))
         # A row of one number to start from is one row for all.
         one_row = builder.icmp_signed("==", builder.extract_value(origin.shape, 1), I64(1))
         values = [
-            *cgutils.unpack_tuple(builder, args[0], 3), vectors, shared, address(left),
-            panel(left), address(right), panel(right), address(to), panel(to), address(origin),
-            builder.select(one_row, I64(0), I64(PANEL)), panel(origin), address(opened(6, gate)),
-            ending, args[8],
+            builder.extract_value(to.shape, 1), vectors, shared, address(left), panel(left),
+            address(right), panel(right), address(to), panel(to), address(origin),
+            builder.select(one_row, I64(0), I64(PANEL)), panel(origin), address(opened(5, gate)),
+            ending, args[7],
         ]  # fmt: skip
         builder.call(declare(builder.module, name, ir.VoidType(), OPERAND_TYPES), values)
         return context.get_dummy_value()
 
     return types.void(
-        tiles, by_columns, c, a, b, start, gate, types.UniTuple(types.int64, 3), types.float64
+        by_columns, c, a, b, start, gate, types.UniTuple(types.int64, 3), types.float64
     ), codegen
 
 
@@ -134,7 +133,7 @@ def product(c, a, b, start, shape, floor):
     floor : float64
         Lower bound of C: 0 is relu, −∞ none.
     """
-    _call(_tiles(c.shape[1]), 0, c, a, b, start, c, (shape[0], shape[1], PLAIN), floor)
+    _call(0, c, a, b, start, c, (shape[0], shape[1], PLAIN), floor)
 
 
 @kernel
@@ -144,7 +143,7 @@ def product_with_gate(c, a, b, start, shape, gate, ending):
     gate : laid out as C, and may be C; ending : PLAIN (the gate is not read), GATED or TIMES, see
     `tile`; the rest as `product`.
     """
-    _call(_tiles(c.shape[1]), 0, c, a, b, start, gate, (shape[0], shape[1], ending), -np.inf)
+    _call(0, c, a, b, start, gate, (shape[0], shape[1], ending), -np.inf)
 
 
 @kernel
@@ -162,15 +161,11 @@ def add_transposed_product(c, a, b, start, columns):
     columns : int64
         Of B and C.
     """
-    for panel in range(a.shape[0]):
+    for panel in range((c.shape[1] + PANEL - 1) // PANEL):
         low = panel * PANEL
         rows = min(PANEL, c.shape[1] - low)
-        if rows <= 0:
-            break
-        part = c[:, low : low + rows]
-        from_row = low if start.shape[1] > 1 else 0
-        origin = start[:, from_row : from_row + min(rows, start.shape[1])]
+        origin = rows_from(start, low, rows) if start.shape[1] > 1 else start
         _call(
-            _tiles(rows), 1, part, a[panel : panel + 1], b, origin, part,
+            1, rows_from(c, low, rows), panels_from(a, panel, 1), b, origin, c,
             (columns, b.shape[1], PLAIN), -np.inf,
         )  # fmt: skip

@@ -55,6 +55,18 @@ def relu(z, floor):
 _relu = elementwise(relu, views=1, scalars=1, writes=(0,))
 
 
+@kernel
+def _entries(record, position):
+    """First entry, and last + 1, of the row at a position of the order."""
+    row = row_number(epoch_at(record.epoch), position)
+    return number(record.indptr, row), number(record.indptr, row + 1)
+
+
+@kernel
+def _feature(record, entry):
+    return np.int64(number(record.indices, entry))
+
+
 @piece()
 def sparse_forward(record, at, first, rows, batch):
     """a⁽¹⁾ = max(floor, x W⁽¹⁾ + b⁽¹⁾) for CSR rows x (N1)."""
@@ -62,23 +74,13 @@ def sparse_forward(record, at, first, rows, batch):
     a, W, b = part(layer.a, at, 0, rows), whole(layer.W), whole(layer.b)
     start = batch * epoch.batch_size + first
     for r in range(rows):
-        row = row_number(epoch, start + r)
+        low, high = _entries(record, start + r)
         for panel in range(a.shape[0]):
             for k in range(PANEL):
                 a[panel, r, k] = b[panel, 0, k]
-        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+        for k in range(low, high):
             add_multiple_of_row(a, r, W, _feature(record, k), number(record.values, k))
     _relu((a,), (layer.floor,))
-
-
-@kernel
-def _pointer(record, row):
-    return number(record.indptr, row)
-
-
-@kernel
-def _feature(record, k):
-    return np.int64(number(record.indices, k))
 
 
 @piece()
@@ -99,8 +101,8 @@ def sort_entries(record, at, first, rows, batch):
         ends[b * per_block] = 0
     place = 0
     for r in range(length):
-        row = row_number(epoch, start + r)
-        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+        low, high = _entries(record, start + r)
+        for k in range(low, high):
             feature = _feature(record, k)
             if feature < first:
                 place += 1
@@ -111,8 +113,8 @@ def sort_entries(record, at, first, rows, batch):
         begins[b * per_block] = ends[b * per_block] = place
         place += count
     for r in range(length):
-        row = row_number(epoch, start + r)
-        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+        low, high = _entries(record, start + r)
+        for k in range(low, high):
             feature = _feature(record, k)
             if first <= feature < first + rows:
                 b = (feature - first) // size * per_block
@@ -149,9 +151,9 @@ def sparse_output(record, at, first, rows, batch):
     z, w = column(layer.logits, at, first, rows), whole(layer.W)
     start = batch * epoch.batch_size + first
     for r in range(rows):
-        row = row_number(epoch, start + r)
+        low, high = _entries(record, start + r)
         total = np.float64(whole(layer.b)[0, 0, 0])
-        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+        for k in range(low, high):
             feature = _feature(record, k)
             weight = np.float64(w[feature // PANEL, 0, feature % PANEL])
             total += np.float64(number(record.values, k)) * weight
@@ -171,8 +173,8 @@ def sparse_output_gradient(record, at, first, rows, batch):
     total = np.float64(db[0, 0, 0])
     for r in range(length):
         total += delta[r]
-        row = row_number(epoch, start + r)
-        for k in range(_pointer(record, row), _pointer(record, row + 1)):
+        low, high = _entries(record, start + r)
+        for k in range(low, high):
             feature = _feature(record, k)
             product = np.float64(number(record.values, k)) * np.float64(delta[r])
             panel, place = feature // PANEL, feature % PANEL

@@ -93,32 +93,62 @@ def whole(typingctx, record):
     return kind(record), codegen
 
 
+def _cut(context, builder, kind, value, axis, first, count, step=None):
+    """A view's `count` rows, panels or numbers along an axis from `first` on, step by step."""
+    source = make_array(kind)(context, builder, value)
+    shape = cgutils.unpack_tuple(builder, source.shape, kind.ndim)
+    strides = cgutils.unpack_tuple(builder, source.strides, kind.ndim)
+    start = builder.mul(first, strides[axis])
+    shape[axis] = count(shape[axis])
+    if step is not None:
+        strides[axis] = builder.mul(strides[axis], step)
+    address = builder.add(builder.ptrtoint(source.data, I64), start)
+    result = make_array(types.Array(kind.dtype, kind.ndim, "A"))(context, builder)
+    populate_array(
+        result,
+        data=builder.inttoptr(address, source.data.type),
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=source.itemsize,
+        meminfo=None,
+    )
+    return result._getvalue()
+
+
 @intrinsic
 def every(typingctx, a, first, step):
     """Every step-th row of a view from `first` on: the rows, or numbers, of one member.
 
     a : (panels, rows, columns) or (rows,), with step as a divisor of its rows
     """
-    kind = types.Array(a.dtype, a.ndim, "A")
     axis = 1 if a.ndim == 3 else 0
 
     def codegen(context, builder, signature, args):
-        source = make_array(a)(context, builder, args[0])
-        shape = cgutils.unpack_tuple(builder, source.shape, a.ndim)
-        strides = cgutils.unpack_tuple(builder, source.strides, a.ndim)
-        start = builder.mul(args[1], strides[axis])
-        shape[axis] = builder.sdiv(shape[axis], args[2])
-        strides[axis] = builder.mul(strides[axis], args[2])
-        address = builder.add(builder.ptrtoint(source.data, I64), start)
-        result = make_array(kind)(context, builder)
-        populate_array(
-            result,
-            data=builder.inttoptr(address, source.data.type),
-            shape=cgutils.pack_array(builder, shape),
-            strides=cgutils.pack_array(builder, strides),
-            itemsize=source.itemsize,
-            meminfo=None,
+        view, first, step = args
+        return _cut(
+            context, builder, a, view, axis, first, lambda rows: builder.sdiv(rows, step), step
         )
-        return result._getvalue()
 
-    return kind(a, types.int64, types.int64), codegen
+    return types.Array(a.dtype, a.ndim, "A")(a, types.int64, types.int64), codegen
+
+
+@intrinsic
+def rows_from(typingctx, a, first, count):
+    """`count` rows of a view of (panels, rows, columns): what a slice would be, unchecked."""
+
+    def codegen(context, builder, signature, args):
+        view, first, count = args
+        return _cut(context, builder, a, view, 1, first, lambda _: count)
+
+    return types.Array(a.dtype, 3, "A")(a, types.int64, types.int64), codegen
+
+
+@intrinsic
+def panels_from(typingctx, a, first, count):
+    """`count` panels of a view of (panels, rows, columns): what a slice would be, unchecked."""
+
+    def codegen(context, builder, signature, args):
+        view, first, count = args
+        return _cut(context, builder, a, view, 0, first, lambda _: count)
+
+    return types.Array(a.dtype, 3, "A")(a, types.int64, types.int64), codegen

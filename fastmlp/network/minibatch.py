@@ -151,7 +151,7 @@ class Minibatch:
             steps.append(Step(encode.gather, net.encoding))
         for layer, record in enumerate(self.of_block):
             last = layer == net.last
-            piece = dense.output_gradient_of_block if last else dense.gradient_of_block
+            piece = dense.output_gradient if last else dense.gradient_of_block
             steps.append(Step(piece, record))
         units = [
             [
@@ -183,7 +183,7 @@ class Minibatch:
                     continue
                 if what == MATRIX:
                     if begins:
-                        segments += self._sorted_entries(layer, first, end, number)
+                        segments += self._ahead_of_gradient(layer, first, end, number)
                     rows = end if layer == self.net.last else GRADIENT_ROWS
                     segments.append(
                         Segment(_steps(parts, layer, bias=False), first, end, rows, at=number)
@@ -218,17 +218,22 @@ class Minibatch:
         record = self._update_record(self.net.last + 2, True)
         return (Step(updates.sum_of_blocks, record), *self._update(self.net.last + 2, bias=True))
 
-    def _sorted_entries(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
-        """What comes ahead of the gradient of a sparse X."""
-        if not self.net.layout.sparse or layer > 0 or layer == self.net.last:
+    def _ahead_of_gradient(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
+        """What goes by rows of the minibatch: entries of a sparse X, the last layer's gradient."""
+        last, record, size = layer == self.net.last, self.records[layer], self.plan.batch_size
+        if self.net.layout.sparse and layer == 0:
+            sort = Step(sparse.sort_entries, record)
+            return [] if last else [Segment((sort,), first, end, end - first, at=room)]
+        if not last or self.plan.by_block:
             return []
-        sort = Step(sparse.sort_entries, self.records[layer])
-        return [Segment((sort,), first, end, end - first, at=room)]
+        gradient = Step(dense.output_gradient, record)
+        return [Segment((gradient,), 0, size, size, at=room, of_rows=True)]
 
     def _gradient(self, layer: int, *, bias: bool) -> list[Step]:
         """∂ℒ/∂W⁽ˡ⁾ or ∂ℒ/∂b⁽ˡ⁾ (N9); where it is summed by block, the sum over the blocks.
 
-        Of the last layer, the gradient of the bias comes with that of the weights.
+        Of the last layer, that of the bias comes with that of the weights, and from activations
+        both come ahead.
         """
         net, record, last = self.net, self.records[layer], layer == self.net.last
         if self.plan.by_block:
@@ -237,10 +242,8 @@ class Minibatch:
             return [] if last else [Step(dense.bias_gradient, net.inner(record))]
         is_sparse = net.layout.sparse and layer == 0
         if last:
-            piece = sparse.sparse_output_gradient if is_sparse else dense.output_gradient
-        else:
-            piece = sparse.sparse_gradient if is_sparse else dense.gradient
-        return [Step(piece, record)]
+            return [Step(sparse.sparse_output_gradient, record)] if is_sparse else []
+        return [Step(sparse.sparse_gradient if is_sparse else dense.gradient, record)]
 
     def _penalty(self, layer: int, *, bias: bool) -> list[Step]:
         """The L2 term of the gradient, where the update is not the one to add it."""

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -153,13 +154,28 @@ def is_dispatcher(function: Any) -> bool:
 
 
 @contextmanager
+def _without_collection() -> Iterator[None]:
+    """Leave garbage where it is: a compiler's many objects set off collections.
+
+    They go through all that the process has, and take a tenth of a first fit (0.7 of 7.5 s).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
 def compiling() -> Iterator[None]:
     """Hold the compiler; the warnings of other threads stay where they are.
 
     Where it infers types, Numba has the warnings of the whole process go to a list of its own. Not
     here: that of an interrupted fit would get lost.
     """
-    with _in_spite_of_disable_jit():
+    with _in_spite_of_disable_jit(), _without_collection():
         catch_warnings = WarningsFixer.catch_warnings
         WarningsFixer.catch_warnings = lambda *_, **__: nullcontext()
         try:

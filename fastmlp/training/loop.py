@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.data.split import Validation
-from fastmlp.kernels.permutation import permute
+from fastmlp.kernels.permutation import permute, room_for_draws
 from fastmlp.network.layout import Parameters
 from fastmlp.network.session import Session, State
 from fastmlp.runtime.compiling import compile_apart
@@ -85,8 +85,9 @@ class FitResult:
 
 @cache
 def _compiled_permute() -> Any:
-    compile_apart(permute, (types.int64[::1], types.int64, types.int64))
-    permute(np.empty(0, np.int64), 0, 0)  # the first time, Numba runs Python to find what to call
+    compile_apart(permute, (types.int64[::1], types.int64[::1], types.int64, types.int64))
+    # The first time, Numba runs Python to find what to call.
+    permute(np.empty(0, np.int64), room_for_draws(), 0, 0)
     return permute
 
 
@@ -104,7 +105,7 @@ def shuffle(order: NDArray[np.int64], rng: np.random.RandomState) -> None:
     state = bits.ctypes.state_address
     # All in one call of C code. With the lock held, no signal may be served: a handler that draws
     # numbers from the same generator, as another fit does, would wait for it for ever.
-    draw = partial(_compiled_permute(), order, function, state)
+    draw = partial(_compiled_permute(), order, room_for_draws(), function, state)
     list(map(call, (bits.lock.acquire, draw, bits.lock.release)))
 
 

@@ -18,7 +18,7 @@ from fresh import finish, run, start
 
 import fastmlp
 from fastmlp import MLPBinaryClassifier
-from fastmlp.kernels.permutation import permute
+from fastmlp.kernels.permutation import permute, room_for_draws
 from fastmlp.runtime import cache
 from fastmlp.runtime.jit import entry
 
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_compiled_anew(monkeypatch, tmp_path, damage):
     def use():
         function, order = entry(permute.py_func), np.arange(50)
         generator.state = np.random.RandomState(0)._bit_generator.state
-        function(order, arguments[0], generator.ctypes.state_address)
+        function(order, room_for_draws(), arguments[0], generator.ctypes.state_address)
         return order.tolist(), sum(function.stats.cache_hits.values())
 
     first, hits = use()
@@ -220,7 +220,7 @@ def compile_two():
         warnings.simplefilter("always")
         functions = [entry(permute.py_func) for _ in range(2)]
         for function in functions:
-            function(order, next_uint32, bits.ctypes.state_address)
+            function(order, room_for_draws(), next_uint32, bits.ctypes.state_address)
     hits = sum(sum(function.stats.cache_hits.values()) for function in functions)
     print(order.sum(), len(caught), "loaded" if hits else "compiled")
 

@@ -48,24 +48,12 @@ _PREFETCHES = VECTOR_BYTES == 64
 PLAIN, GATED, TIMES = range(3)
 
 
-def row_tiles(rows):
-    """How many tiles of 6, 4 and 1 rows cover `rows` rows, in this order."""
-    sixes, rest = rows // 6, rows % 6
-    if rest == 2 or rest == 3:
-        if sixes > 0:
-            return sixes - 1, 2, rest - 2
-        return 0, 0, rest
-    if rest >= 4:
-        return sixes, 1, rest - 4
-    return sixes, 0, rest
-
-
 class Operands(NamedTuple):
     """Arguments of the product's function while its code is written; distances in numbers.
 
     Fields
     ------
-    sixes, fours, ones : tiles of `TILE_ROWS` rows
+    rows : of C
     vectors : vectors of a row of C that are computed
     shared : length of the shared dimension
     a, a_panel : A, and distance of its panels
@@ -76,9 +64,7 @@ class Operands(NamedTuple):
     floor : lower bound of the results; −∞ is none
     """
 
-    sixes: ir.Value
-    fours: ir.Value
-    ones: ir.Value
+    rows: ir.Value
     vectors: ir.Value
     shared: ir.Value
     a: ir.Value
@@ -99,6 +85,16 @@ class Operands(NamedTuple):
 OPERAND_TYPES = [I64] * (len(Operands._fields) - 1) + [ir.DoubleType()]
 
 
+def _row_tiles(b, rows):
+    """How many tiles of 6, 4 and 1 rows cover all rows; 8 and 9 are 4 + 4 (+ 1), not 6 + 1 + 1."""
+    sixes, rest = b.udiv(rows, I64(6)), b.urem(rows, I64(6))
+    few = b.icmp_unsigned("<", b.sub(rest, I64(2)), I64(2))  # 2 or 3 would be single rows
+    one_less = b.and_(few, b.icmp_signed(">", sixes, I64(0)))
+    sixes = b.sub(sixes, b.zext(one_less, I64))
+    left = b.sub(rows, b.mul(sixes, I64(6)))
+    return sixes, b.udiv(left, I64(4)), b.urem(left, I64(4))
+
+
 def _place(b, vector, panel, real):
     """Distance of a vector from the first number of its row, given the distance of panels."""
     column = b.mul(vector, I64(lanes(real)))
@@ -108,29 +104,30 @@ def _place(b, vector, panel, real):
     )
 
 
+def _store(b, results, places, p):
+    for value, place in zip(results, places, strict=True):
+        value.store(b.gep(p.c, [place]))
+
+
 def _end(b, results, places, p, real):
     """Write the results: as they are, gated, or times the gate."""
     floor = Vector.broadcast(b, p.floor, real)
     results = [x.at_least(floor) for x in results]
-
-    def store(values):
-        for value, place in zip(values, places, strict=True):
-            value.store(b.gep(p.c, [place]))
 
     def gates():
         return [Vector.load(b, b.gep(p.gate, [place]), real) for place in places]
 
     with b.if_else(b.icmp_signed("==", p.ending, I64(PLAIN))) as (plain, other):
         with plain:
-            store(results)
+            _store(b, results, places, p)
         with other, b.if_else(b.icmp_signed("==", p.ending, I64(GATED))) as (gated, times):
             with gated:
-                store(
-                    x._of(0.0).where(gate.compare("==", 0.0), x)
-                    for x, gate in zip(results, gates(), strict=True)
-                )
+                closed = [gate.compare("==", 0.0) for gate in gates()]
+                left = [x.zeros().where(c, x) for x, c in zip(results, closed, strict=True)]
+                _store(b, left, places, p)
             with times:
-                store(x * gate for x, gate in zip(results, gates(), strict=True))
+                products = [x * gate for x, gate in zip(results, gates(), strict=True)]
+                _store(b, products, places, p)
 
 
 class Columns(NamedTuple):
@@ -207,34 +204,38 @@ def _emit_tiles(b, real, by_columns, n_rows, count, carried, columns, p):
             *sums, _, _, ahead = _accumulate(b, real, True, p.shared, sums, at, columns)
         else:
             a = b.gep(p.a, [b.mul(first, I64(PANEL))])
-            with Loop(b, b.udiv(p.shared, I64(PANEL)), [*sums, a, b_first, ahead]) as panel:
-                *sums, a, b_at, ahead = panel.values
-                *sums, _, b_at, ahead = _accumulate(
-                    b, real, False, I64(PANEL), sums, [a, b_at, ahead], columns
-                )  # fmt: skip
-                panel.next = [*sums, b.gep(a, [p.a_panel]), b_at, ahead]
-            *sums, a, b_at, ahead = panel.values
-            rest = b.urem(p.shared, I64(PANEL))
-            at = [a, b_at, ahead]
-            *sums, _, _, ahead = _accumulate(b, real, False, rest, sums, at, columns)
+            n_panels = b.udiv(b.add(p.shared, I64(PANEL - 1)), I64(PANEL))
+            with Loop(b, n_panels, [*sums, p.shared, a, b_first, ahead]) as panel:
+                *sums, left, a, b_at, ahead = panel.values
+                count = b.select(b.icmp_signed("<", left, I64(PANEL)), left, I64(PANEL))
+                at = [a, b_at, ahead]
+                *sums, _, b_at, ahead = _accumulate(b, real, False, count, sums, at, columns)
+                panel.next = [*sums, b.sub(left, I64(PANEL)), b.gep(a, [p.a_panel]), b_at, ahead]
+            *sums, _, _, _, ahead = panel.values
         zero = Vector.constant(b, 0.0, real)
         places = [b.add(b.mul(rows[i], I64(PANEL)), columns.in_c[j]) for i, j in cells]
-        _end(b, [zero.like(x) for x in sums], places, p, real)
+        results = [zero.like(x) for x in sums]
+        if by_columns:
+            _store(b, results, places, p)
+        else:
+            _end(b, results, places, p, real)
         tile.next = [b.add(first, I64(n_rows)), ahead]
     return tile.values
 
 
-def _prefetching(b, real, n_vectors, at, p):
+def _prefetching(b, real, n_vectors, at, tiles, p):
     """Pointer to the columns behind those from `at` on, and the pace that fetches all of them.
+
+    tiles : how many there are of each height
 
     A line at a time is the most. The last columns have none behind them, and stay where they are.
     """
     behind = b.add(at, I64(n_vectors))
     there = b.icmp_signed("<", behind, p.vectors)
     first = _place(b, b.select(there, behind, at), p.b_panel, real)
-    tiles = b.add(b.add(p.sixes, p.fours), p.ones)
+    n_tiles = b.add(b.add(tiles[0], tiles[1]), tiles[2])
     of_all_tiles, line = I64(_UNROLLED * n_vectors * lanes(real)), I64(lanes(real))
-    pace = b.add(b.udiv(of_all_tiles, b.add(tiles, I64(1))), I64(1))  # there may be no tile
+    pace = b.add(b.udiv(of_all_tiles, b.add(n_tiles, I64(1))), I64(1))  # there may be none
     pace = b.select(b.icmp_signed("<", pace, line), pace, line)
     return b.gep(p.b, [first]), b.select(there, pace, I64(0))
 
@@ -250,11 +251,12 @@ def _emit_columns(real, by_columns, n_vectors, b, at, *operands):
         [_place(b, b.add(at, I64(j)), panel, real) for j in range(n_vectors)]
         for panel in (p.b_panel, p.c_panel, p.start_panel)
     ]
-    ahead, pace = _prefetching(b, real, n_vectors, at, p)
+    tiles = _row_tiles(b, p.rows)
+    ahead, pace = _prefetching(b, real, n_vectors, at, tiles, p)
     in_b, in_c, in_start = places
     columns = Columns(in_b, in_c, in_start, pace)
     carried = [I64(0), ahead]
-    for n_rows, count in zip(TILE_ROWS, (p.sixes, p.fours, p.ones), strict=True):
+    for n_rows, count in zip(TILE_ROWS, tiles, strict=True):
         carried = _emit_tiles(b, real, by_columns, n_rows, count, carried, columns, p)
 
 
