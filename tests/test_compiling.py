@@ -1,6 +1,7 @@
 """Compiling, and long calls, in another thread: interrupts, errors and warnings."""
 
 import _thread
+import gc
 import threading
 import warnings
 from types import SimpleNamespace
@@ -143,6 +144,20 @@ def test_numba_is_as_it_was_after_compiling():
     with compiling(), compiling():
         assert WarningsFixer.catch_warnings is not before
     assert WarningsFixer.catch_warnings is before
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_collection_is_as_it_was_after_compiling(collects):
+    (gc.enable if collects else gc.disable)()
+    try:
+        with compiling(), compiling():
+            assert not gc.isenabled()
+        assert gc.isenabled() is collects
+        with pytest.raises(ZeroDivisionError):
+            compile_now(fail)
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def doubled(x):

@@ -330,6 +330,35 @@ def test_output_gradient_of_a_block(dtype, seed, rows, n_in, n_out, gap):
     assert not dW.padded[1, :, n_in:].any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("members", [2, 3, 18])
+@pytest.mark.parametrize("by_block", [False, True])
+def test_output_gradient_of_members(dtype, members, by_block):
+    rng = np.random.RandomState(members)
+    length, block_rows, n_in = 19 * members, 8 * members, 37  # three blocks, the last one ragged
+    A, D = whole_numbers(rng, (length, n_in), dtype), whole_numbers(rng, (length,), dtype)
+    a_in, delta = in_blocks(A, block_rows, dtype, gap=1, fill=0.5), Guarded(D, shift=1)
+    dW = Panels(np.full((3, members, n_in), 7, dtype), gap=2, shift=2)
+    db = Panels(np.full((3, 1, members), 7, dtype), gap=1, shift=3)
+    zeros = zeros_for(dtype, n_in)
+    epoch = filled(EPOCH, n_rows=length, batch_size=length, block_rows=block_rows)
+    record = record_of(
+        dtype, n_in=n_in, n_out=1, a_in=a_in, output_delta=delta, dW=dW.fields(advance=PANEL),
+        db=db, zeros=zeros, members=members, epoch=address(epoch),
+    )  # fmt: skip
+    ends = [0, block_rows, 2 * block_rows, length] if by_block else [0, length]
+    for at, (low, high) in enumerate(pairwise(ends)):
+        call(kernels.output_gradient, record, at=at, first=low, rows=high - low)
+        dW.check(slice(None), block=slice(at + 1))
+        db.check(slice(None), slice(members), block=slice(at + 1))
+        for m in range(members):
+            of_member = slice(low + m, high, members)
+            np.testing.assert_array_equal(dW.values[at, m], A[of_member].T @ D[of_member])
+            np.testing.assert_array_equal(db.values[at, 0, m], D[of_member].sum())
+        assert not dW.padded[at, :, n_in:].any()
+    check_unchanged(a_in, delta, zeros)
+
+
 def on_whole_panels(W):
     """Rows padded to whole panels with zeros, as weights lie: a transpose goes by whole panels."""
     return np.pad(W, ((0, -len(W) % PANEL), (0, 0)))

@@ -19,7 +19,7 @@ relative to the largest entry of the same array of weights or biases.
 """
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -71,13 +71,15 @@ class Notes:
     def n_layers(self):
         return len(self.coefs)
 
-    def session(self, rows=slice(None), weight=None, alpha=0.0, n_threads=1):
+    def session(
+        self, rows=slice(None), weight=None, alpha=0.0, n_threads=1, optimizer=GRADIENT_DESCENT
+    ):
         """The compiled session, ready to train on some of the rows."""
         session = Session(Network(self.widths, self.activations, DOUBLE), n_threads)
         session.set_parameters(self.coefs, self.intercepts)
         X, y = self.X[rows], self.y[rows]
         session.prepare(
-            as_rows(X, DOUBLE), y, weight, len(X), alpha=alpha, optimizer=GRADIENT_DESCENT
+            as_rows(X, DOUBLE), y, weight, len(X), alpha=alpha, optimizer=optimizer
         )  # fmt: skip
         return session
 
@@ -224,11 +226,13 @@ def test_n3_random_start():
 
 @every_network
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_n4_gradient_descent_moves_all_parameters_at_once(notes, n_threads):
+@pytest.mark.parametrize("nesterov", [False, True])  # of a momentum of 0, the same
+def test_n4_gradient_descent_moves_all_parameters_at_once(notes, n_threads, nesterov):
     rate, weight = 0.5, np.ones(len(notes.X))
     oracle = mean_of_chains(notes, weight, 0.0)
     with mock.patch.object(plans, "WORK_PER_THREAD", 1):
-        session = notes.session(n_threads=n_threads)
+        optimizer = replace(GRADIENT_DESCENT, nesterov=nesterov)
+        session = notes.session(n_threads=n_threads, optimizer=optimizer)
         session.train_epoch(np.arange(len(notes.X)), rate)
     # Every θ − α ∂ℒ/∂θ, with ∂ℒ/∂θ at the parameters before any of them moved.
     for new, old, gradient in zip(

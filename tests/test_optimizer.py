@@ -23,6 +23,7 @@ def test_pieces_and_number_of_moments(dtype):
         (Optimizer("adam"), adam, 2),
         (Optimizer("sgd"), nesterov, 1),
         (Optimizer("sgd", nesterov=False), sgd, 1),
+        (Optimizer("sgd", momentum=0.0), sgd, 1),
     ):
         update = optimizer.update(np.dtype(dtype), 0.25)
         assert update.piece is piece

@@ -42,6 +42,26 @@ def describe_whole(record, at, first, rows, batch):
 
 
 @caller()
+def describe_rows_from(record, at, first, rows, batch):
+    """z ← rows first … of c, each raised by 1."""
+    view = views.rows_from(whole(record.c), first, rows)
+    out = listed(record.z, 0, view.size)
+    for k, number in enumerate(view.flat):
+        out[k] = number
+    view[:] += 1
+
+
+@caller()
+def describe_panels_from(record, at, first, rows, batch):
+    """z ← panels first … of c, each number raised by 1."""
+    view = views.panels_from(whole(record.c), first, rows)
+    out = listed(record.z, 0, view.size)
+    for k, number in enumerate(view.flat):
+        out[k] = number
+    view[:] += 1
+
+
+@caller()
 def describe_column(record, at, first, rows, batch):
     view = views.column(record.c, at, first, rows)
     record.i, record.j = view.shape[0], view.strides[0]
@@ -124,6 +144,23 @@ def test_whole(dtype, in_rows):
     c.check()
     expected = c.padded[0].reshape(7, 3, PANEL).swapaxes(0, 1)
     np.testing.assert_array_equal(out, expected.ravel())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("describe", [describe_rows_from, describe_panels_from])
+@pytest.mark.parametrize(("first", "count"), [(0, 3), (1, 2), (2, 1), (2, 0)])
+def test_rows_and_panels_of_a_view(dtype, describe, first, count):
+    c = Panels(numbered((7, 37), dtype), gap=2, shift=3)
+    before = c.padded[0].reshape(7, 3, PANEL).swapaxes(0, 1).copy()  # panels, rows, columns
+    there = np.zeros(before.shape, bool)
+    there[(slice(None), slice(first, first + count)) if describe is describe_rows_from
+          else slice(first, first + count)] = True  # fmt: skip
+    out = np.zeros(there.sum() + 1, dtype)
+    call(describe, of(dtype, c=c, z=out), first=first, rows=count)
+    np.testing.assert_array_equal(out, [*before[there], 0])
+    after = c.padded[0].reshape(7, 3, PANEL).swapaxes(0, 1)
+    np.testing.assert_array_equal(after, before + there)
+    c.check(slice(None), slice(3 * PANEL))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

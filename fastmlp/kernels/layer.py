@@ -11,6 +11,8 @@ Gradients are sums over rows. δ⁽ᴸ⁾ holds the weights of the rows (see `lo
 comes with the update (see `updates`). The last layer has one output; its matrix is stored as one
 row. Members that share all other layers have an output each, and take turns: of n members, row r is
 that of member r mod n, and the matrix is stored as n rows.
+
+What `at`, `first`, `rows` and `batch` of a piece are is said in `piece`.
 """
 
 from functools import lru_cache
@@ -52,13 +54,13 @@ def layer_record(kind):
     a_in, a : a⁽ˡ⁻¹⁾ and a⁽ˡ⁾, in blocks of rows
     delta_in, delta : δ⁽ˡ⁻¹⁾ and δ⁽ˡ⁾, in blocks of rows
     W, b : weights and bias; the last layer's weights are one row
-    Wt, copies : Wᵀ, a copy of W, and whether there is one
+    Wt, copies : Wᵀ, which has a place of its own, and whether there is one
     zeros : a row of zeros, for sums to start from
     dW, db : where gradients go: a unit's room, a room of a block of rows, or the buffer of all
         gradients
     logits : z⁽ᴸ⁾ of the last layer, by row of the minibatch, or of a thread's block
     output_delta : δ⁽ᴸ⁾ of the last layer, by row of the minibatch
-    one : the number 1
+    one : the number 1, the weight of every row in Σ δ
     floor : lower bound of z: 0 makes it relu(z), −∞ leaves it
     gate, ending : what δ⁽ˡ⁻¹⁾ is multiplied by, and how: see `simd.tile`
     squares : ‖row‖² of the weights, and whether they are wanted
@@ -108,15 +110,15 @@ def starts_anew(layer, batch):
 
 @piece(PRODUCT)
 def forward(layer, at, first, rows, batch):
-    """a⁽ˡ⁾ = max(floor, a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾) (N1); any g but relu follows as a step of its own."""
+    """a = max(floor, a_in W + b) (N1); any g but relu follows as a step of its own."""
     a_in, a = part(layer.a_in, at, 0, rows), part(layer.a, at, 0, rows)
-    shape = (layer.n_out, layer.n_in)
-    product(a, a_in, whole(layer.W), whole(layer.b), shape, layer.floor)
+    sizes = (layer.n_out, layer.n_in)
+    product(a, a_in, whole(layer.W), whole(layer.b), sizes, layer.floor)
 
 
 @piece()
 def output(layer, at, first, rows, batch):
-    """z⁽ᴸ⁾ = a⁽ᴸ⁻¹⁾ w + b (N1), of each member with its own w and b."""
+    """z⁽ᴸ⁾ = a_in w + b (N1), of each member with its own w and b."""
     z, a_in = column(layer.logits, at, first, rows), part(layer.a_in, at, 0, rows)
     b, n = whole(layer.b), layer.members
     for m in range(n):
@@ -126,24 +128,25 @@ def output(layer, at, first, rows, batch):
 
 @piece(PRODUCT)
 def backward(layer, at, first, rows, batch):
-    """δ⁽ˡ⁻¹⁾ = (δ⁽ˡ⁾ W⁽ˡ⁾ᵀ) ⊙ g′(z⁽ˡ⁻¹⁾) (N8).
+    """delta_in = (delta Wᵀ) ⊙ g′(z⁽ˡ⁻¹⁾) (N8).
 
-    Of some g, the factor g′ follows as a step of its own: see `activations`.
+    The gate is a_in where g is relu, whose g′ is 0 where a is; g′ itself where it waits in delta_in
+    already; and of other g the factor g′ follows as a step of its own: see `activations`.
     """
     delta, delta_in = part(layer.delta, at, 0, rows), part(layer.delta_in, at, 0, rows)
-    gate, shape = part(layer.gate, at, 0, rows), (layer.n_in, layer.n_out)
+    gate, sizes = part(layer.gate, at, 0, rows), (layer.n_in, layer.n_out)
     product_with_gate(
-        delta_in, delta, whole(layer.Wt), whole(layer.zeros), shape, gate, layer.ending
+        delta_in, delta, whole(layer.Wt), whole(layer.zeros), sizes, gate, layer.ending
     )
     if layer.ending == TIMES:
         # The product ends with the last vector that holds a column, and behind it lies g′ still.
-        for column in range(layer.n_in, delta_in.shape[0] * PANEL):
-            delta_in[column // PANEL, :, column % PANEL] = 0
+        for j in range(layer.n_in, delta_in.shape[0] * PANEL):
+            delta_in[j // PANEL, :, j % PANEL] = 0
 
 
 @piece()
 def backward_from_output(layer, at, first, rows, batch):
-    """δ⁽ᴸ⁻¹⁾ = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾), as `backward`, from one output: an outer product (N8)."""
+    """delta_in = (δ⁽ᴸ⁾ wᵀ) ⊙ g′(z⁽ᴸ⁻¹⁾), as `backward`, from one output: an outer product (N8)."""
     delta, delta_in = listed(layer.output_delta, first, rows), part(layer.delta_in, at, 0, rows)
     gate, n = part(layer.gate, at, 0, rows), layer.members
     for m in range(n):
@@ -189,7 +192,7 @@ def write_sensitivity(record, at, first, rows, batch):
 
 @piece(TRANSPOSED_PRODUCT)
 def gradient(layer, at, first, rows, batch):
-    """∂ℒ/∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾ (N9), for the rows first … of W, over all rows of the minibatch."""
+    """dW = a_inᵀ delta (N9), for the rows first … of W, over all rows of the minibatch."""
     epoch = epoch_at(layer.epoch)
     length = rows_of(epoch, batch)
     # In a room, `first` moves nothing; in the buffer of all gradients, `at` does not.
@@ -207,7 +210,7 @@ def gradient(layer, at, first, rows, batch):
 
 @piece(TRANSPOSED_PRODUCT)
 def gradient_of_block(layer, at, first, rows, batch):
-    """∂ℒ/∂W⁽ˡ⁾ and ∂ℒ/∂b⁽ˡ⁾ over one block of rows (N9), into a room of the block's own."""
+    """dW = a_inᵀ delta and db = Σ delta over one block of rows (N9), into a room of its own."""
     a, delta = part(layer.a_in, at, 0, rows), part(layer.delta, at, 0, rows)
     add_transposed_product(
         part(layer.dW, at, 0, layer.n_in), a, delta, whole(layer.zeros), layer.n_out
@@ -218,7 +221,7 @@ def gradient_of_block(layer, at, first, rows, batch):
 
 @piece()
 def bias_gradient(layer, at, first, rows, batch):
-    """∂ℒ/∂b⁽ˡ⁾ = Σ δ⁽ˡ⁾ (N9), over all rows of the minibatch."""
+    """db = Σ delta (N9), over all rows of the minibatch."""
     epoch = epoch_at(layer.epoch)
     db, one = part(layer.db, at, 0, 1), listed(layer.one, 0, 1)
     delta = part(layer.delta, 0, 0, epoch.block_rows)
@@ -228,9 +231,9 @@ def bias_gradient(layer, at, first, rows, batch):
 
 @piece()
 def output_gradient(layer, at, first, rows, batch):
-    """∂ℒ/∂w = a⁽ᴸ⁻¹⁾ᵀ δ⁽ᴸ⁾ and ∂ℒ/∂b = Σ δ⁽ᴸ⁾ of the last layer (N9), over rows of the minibatch.
+    """dw = a_inᵀ δ⁽ᴸ⁾ and db = Σ δ⁽ᴸ⁾ of the last layer (N9), over rows of the minibatch.
 
-    These are the rows of one block, or of all blocks.
+    They are the rows first … of one block, or of all blocks.
     """
     block_rows, anew = epoch_at(layer.epoch).block_rows, starts_anew(layer, batch)
     n, db = layer.members, part(layer.db, at, 0, 1)

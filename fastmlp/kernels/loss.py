@@ -20,9 +20,9 @@ def cross_entropy(z, y, weight, delta, loss, least, most):
     """δ⁽ᴸ⁾ = (ŷ − y)·weight and ℒ·weight, with ŷ = σ(z), ℒ = −[y log ŷ + (1−y) log(1−ŷ)].
 
     From the logit, ℒ = max(z, 0) − z y + log(1 + e^(−|z|)): no logarithm of 0. The difference comes
-    first: it is exact, and a small loss keeps its precision. ℒ is held between `least` and `most`,
-    where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps]. So it may take an infinite
-    z, of which ∞ − ∞ would make NaN, for a large one.
+    first: where y is 0 or 1 it is exact, and a small loss keeps its precision. ℒ is held between
+    `least` and `most`, where scikit-learn's loss ends because it clips ŷ to [eps, 1 − eps]. An
+    infinite z would make NaN of ∞ − ∞; a large one in its place has the same loss.
 
     delta and loss are the places of the results; what they hold is not read.
     """

@@ -13,7 +13,7 @@ _AHEAD = 512
 
 def room_for_draws():
     """What `permute` draws into."""
-    return np.empty(_AHEAD + 1, np.int64)
+    return np.empty(_AHEAD, np.int64)
 
 
 @intrinsic
@@ -40,8 +40,8 @@ def permute(order, drawn, next_uint32, state):
     ----------
     order : (n,) int64
         n < 2³²; written.
-    drawn : (513,) int64
-        See `room_for_draws`; written.
+    drawn : int64 array
+        From `room_for_draws`; written.
     next_uint32, state : int64
         Addresses of the bit generator's function and state; the caller holds its lock.
     """

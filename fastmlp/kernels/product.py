@@ -1,11 +1,12 @@
-"""The matrix product of a training step: one compiled function a dtype for its three uses.
+"""The matrix product of a training step: two compiled functions a dtype for its three uses.
 
-    forward      z⁽ˡ⁾ = a⁽ˡ⁻¹⁾ W⁽ˡ⁾ + b⁽ˡ⁾       A by rows, starts at the bias, relu as the floor
-    δ recursion  δ⁽ˡ⁾ = δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ ⊙ g′      A by rows, B the transposed copy, g′ as the gate
-    gradient     ∂W⁽ˡ⁾ = a⁽ˡ⁻¹⁾ᵀ δ⁽ˡ⁾            A by columns
+    forward      a = max(floor, a_in W + b)     A by rows, starts at the bias, relu as the floor
+    δ recursion  delta_in = (delta Wᵀ) ⊙ g′     A by rows, B the transposed copy, g′ as the gate
+    gradient     dW = a_inᵀ delta               A by columns
 
-All matrices are views in panels (see `views`). The function is reached by its symbol, so that the
-pieces which use it stay small: it takes 0.6 s to compile, and each of them would do it again.
+Names are those of `layer`. All matrices are views in panels (see `views`). The functions are
+reached by their symbols, so that the pieces which use them stay small: each takes half a second to
+compile, and every piece would do it again.
 """
 
 import numpy as np
@@ -155,9 +156,9 @@ def add_transposed_product(c, a, b, start, columns):
     c : (panels, rows, PANEL)
         Written; its rows are the columns of A.
     a, b : (panels, shared, PANEL)
-        Sums run over their rows in order.
-    start : as C, or of one row
-        C itself adds to what is there.
+        Sums run over their rows in order. A has a panel for each `PANEL` rows of C, or more.
+    start : (panels, rows or 1, PANEL)
+        As C, or of one row, which serves all; C itself adds to what is there.
     columns : int64
         Of B and C.
     """

@@ -53,7 +53,7 @@ def update_record(kind):
 
 
 def sgd_formula(w, v, total, alpha, scale, rate, momentum):
-    """v ← momentum·v − rate·g; w ← w + v."""
+    """v ← momentum·v − rate·g; w ← w + v: without momentum, w ← w − rate·g (N4)."""
     g = w.times_plus(alpha, total) * scale
     v = v * momentum - g * rate
     return w + v, v

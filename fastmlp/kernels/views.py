@@ -93,13 +93,16 @@ def whole(typingctx, record):
     return kind(record), codegen
 
 
-def _cut(context, builder, kind, value, axis, first, count, step=None):
-    """A view's `count` rows, panels or numbers along an axis from `first` on, step by step."""
+def _cut(context, builder, kind, value, axis, first, length, step=None):
+    """A view's rows, panels or numbers along an axis from `first` on, step by step.
+
+    length(n) : how many they are, of n that there are
+    """
     source = make_array(kind)(context, builder, value)
     shape = cgutils.unpack_tuple(builder, source.shape, kind.ndim)
     strides = cgutils.unpack_tuple(builder, source.strides, kind.ndim)
     start = builder.mul(first, strides[axis])
-    shape[axis] = count(shape[axis])
+    shape[axis] = length(shape[axis])
     if step is not None:
         strides[axis] = builder.mul(strides[axis], step)
     address = builder.add(builder.ptrtoint(source.data, I64), start)
@@ -124,10 +127,8 @@ def every(typingctx, a, first, step):
     axis = 1 if a.ndim == 3 else 0
 
     def codegen(context, builder, signature, args):
-        view, first, step = args
-        return _cut(
-            context, builder, a, view, axis, first, lambda rows: builder.sdiv(rows, step), step
-        )
+        value, first, step = args
+        return _cut(context, builder, a, value, axis, first, lambda n: builder.sdiv(n, step), step)
 
     return types.Array(a.dtype, a.ndim, "A")(a, types.int64, types.int64), codegen
 
@@ -137,8 +138,8 @@ def rows_from(typingctx, a, first, count):
     """`count` rows of a view of (panels, rows, columns): what a slice would be, unchecked."""
 
     def codegen(context, builder, signature, args):
-        view, first, count = args
-        return _cut(context, builder, a, view, 1, first, lambda _: count)
+        value, first, count = args
+        return _cut(context, builder, a, value, 1, first, lambda _: count)
 
     return types.Array(a.dtype, 3, "A")(a, types.int64, types.int64), codegen
 
@@ -148,7 +149,7 @@ def panels_from(typingctx, a, first, count):
     """`count` panels of a view of (panels, rows, columns): what a slice would be, unchecked."""
 
     def codegen(context, builder, signature, args):
-        view, first, count = args
-        return _cut(context, builder, a, view, 0, first, lambda _: count)
+        value, first, count = args
+        return _cut(context, builder, a, value, 0, first, lambda _: count)
 
     return types.Array(a.dtype, 3, "A")(a, types.int64, types.int64), codegen

@@ -64,6 +64,8 @@ def training_program(
     An update without a piece leaves the weights alone: gradients of all minibatches are added up in
     the buffer of gradients.
     """
+    # Of blocks, gradients replace what is there.
+    assert not (plan.by_block and update.piece is None)
     encodes = layout.network.encoder is not None
     rows = Activations(layout, plan.block_rows, plan.n_blocks, with_input=encodes)
     table = Table(layout, plan.block_rows, plan.n_blocks)
@@ -219,7 +221,10 @@ class Minibatch:
         return (Step(updates.sum_of_blocks, record), *self._update(self.net.last + 2, bias=True))
 
     def _ahead_of_gradient(self, layer: int, first: int, end: int, room: int) -> list[Segment]:
-        """What goes by rows of the minibatch: entries of a sparse X, the last layer's gradient."""
+        """What has segments of its own: sorting a sparse X, and the last layer's gradient.
+
+        One goes by all features of the unit at a time, the other by all rows of the minibatch.
+        """
         last, record, size = layer == self.net.last, self.records[layer], self.plan.batch_size
         if self.net.layout.sparse and layer == 0:
             sort = Step(sparse.sort_entries, record)
@@ -232,8 +237,8 @@ class Minibatch:
     def _gradient(self, layer: int, *, bias: bool) -> list[Step]:
         """∂ℒ/∂W⁽ˡ⁾ or ∂ℒ/∂b⁽ˡ⁾ (N9); where it is summed by block, the sum over the blocks.
 
-        Of the last layer, that of the bias comes with that of the weights, and from activations
-        both come ahead.
+        Of the last layer, that of the bias comes with that of the weights; unless it reads a sparse
+        X itself, both come ahead (`_ahead_of_gradient`).
         """
         net, record, last = self.net, self.records[layer], layer == self.net.last
         if self.plan.by_block:

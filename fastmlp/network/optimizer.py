@@ -42,7 +42,8 @@ class Optimizer:
         if self.solver == "adam":
             piece = updates.adam
         else:
-            piece = updates.nesterov if self.nesterov else updates.sgd
+            # Without momentum, both are N4.
+            piece = updates.nesterov if self.nesterov and self.momentum > 0 else updates.sgd
         rest_1, rest_2 = 1.0 - self.beta_1, 1.0 - self.beta_2
         # Where a gradient has always been 0, as in padding, an epsilon that is 0 in float32 would
         # make the update 0 / 0.

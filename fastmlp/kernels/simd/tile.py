@@ -61,7 +61,7 @@ class Operands(NamedTuple):
     c, c_panel : C (written) and distance of its panels
     start, start_row, start_panel : what the sums start from; distance 0 is one row for all
     gate, ending : an array laid out as C, and what it is for (PLAIN, GATED, TIMES)
-    floor : lower bound of the results; −∞ is none
+    floor : lower bound of the results; −∞ is none. By columns, results are left as they are.
     """
 
     rows: ir.Value
@@ -207,9 +207,9 @@ def _emit_tiles(b, real, by_columns, n_rows, count, carried, columns, p):
             n_panels = b.udiv(b.add(p.shared, I64(PANEL - 1)), I64(PANEL))
             with Loop(b, n_panels, [*sums, p.shared, a, b_first, ahead]) as panel:
                 *sums, left, a, b_at, ahead = panel.values
-                count = b.select(b.icmp_signed("<", left, I64(PANEL)), left, I64(PANEL))
+                steps = b.select(b.icmp_signed("<", left, I64(PANEL)), left, I64(PANEL))
                 at = [a, b_at, ahead]
-                *sums, _, b_at, ahead = _accumulate(b, real, False, count, sums, at, columns)
+                *sums, _, b_at, ahead = _accumulate(b, real, False, steps, sums, at, columns)
                 panel.next = [*sums, b.sub(left, I64(PANEL)), b.gep(a, [p.a_panel]), b_at, ahead]
             *sums, _, _, _, ahead = panel.values
         zero = Vector.constant(b, 0.0, real)
@@ -261,7 +261,7 @@ def _emit_columns(real, by_columns, n_vectors, b, at, *operands):
 
 
 def emit_product(real, by_columns, b, *operands):
-    """The function of a whole product: C = ending(max(floor, start + A·B)), or AᵀB by columns.
+    """The function of a product: C = ending(max(floor, start + A·B)), by columns start + AᵀB.
 
     By columns, A is one panel, and its columns are the rows of C.
 
