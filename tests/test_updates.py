@@ -35,7 +35,6 @@ def run(name, arrays, alpha, scale, rate, optimizer, rows=None, gap=0):
     rooms[2] = arrays[3][rows]
     g = Panels(rooms, gap=gap + 1, shift=3)
     update = optimizer.update(dtype, alpha)
-    assert update.piece is PIECES[name]
     rates, scales = np.array([np.nan, rate]), np.array([np.nan, scale])
     epoch = filled(EPOCH, rates=rates, scales=scales)
     record = filled(
@@ -52,6 +51,15 @@ def run(name, arrays, alpha, scale, rate, optimizer, rows=None, gap=0):
     for x in (w, m, v):
         assert not x.padded[:, :, x.columns :].any()  # padding stays zero
     return [x.values[rows] for x in (w, m, v)]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1e-9, 0.9])
+@pytest.mark.parametrize("name", PIECES)
+def test_the_update_of_an_optimizer(name, momentum):
+    # Without momentum Nesterov's formula is that of plain gradient descent (N4): it runs that one.
+    expected = "sgd" if name == "nesterov" and momentum == 0 else name
+    update = optimizer_of(name, momentum=momentum).update(np.dtype(np.float64), 0.0)
+    assert update.piece is PIECES[expected]
 
 
 def state(seed, shape, dtype):
