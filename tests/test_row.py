@@ -15,6 +15,7 @@ from fastmlp.network.program import Record, Ref, Writer
 from fastmlp.network.row import row_memory
 from fastmlp.network.session import Session
 from fastmlp.runtime import row
+from fastmlp.runtime.cpu import CACHE_LINE
 from fastmlp.runtime.records import numbers
 
 
@@ -32,7 +33,7 @@ def called(memory, x):
     fields = dict(zip(row.ROW.names, memory[: len(row.ROW.names)], strict=True))
     around = untouched(int(fields["scratch"]) + 2 * MARGIN, np.dtype(np.int64))
     scratch = around[MARGIN:-MARGIN]
-    line = -scratch.ctypes.data % row.CACHE_LINE
+    line = -scratch.ctypes.data % CACHE_LINE
     place = scratch.view(np.uint8)[line:]
     place[fields["x"] :][: x.nbytes].view(x.dtype)[:] = x
     before = around.copy()

@@ -13,13 +13,29 @@ from numba.np.arrayobj import make_array
 
 from fastmlp.kernels.epoch import epoch_at, row_number
 from fastmlp.kernels.piece import piece
-from fastmlp.kernels.simd.vector import I64, PANEL, Loop, emit_function, lanes, llvm_real
+from fastmlp.kernels.simd.vector import (
+    I64,
+    PANEL,
+    Loop,
+    emit_function,
+    lanes,
+    llvm_real,
+    prefetch,
+)
 from fastmlp.kernels.views import matrix, part
+from fastmlp.runtime.cpu import CACHE_LINE
 
 #: Types of X that are read in place.
 SOURCES = tuple(
     np.dtype(name) for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 )
+
+#: Rows that are asked for ahead of the one that is copied, and at most so many cache lines of each;
+#: a longer row is a stream that the CPU sees by itself. In the order of an epoch, rows of a large X
+#: are waited for one by one: 28 columns of float32 in 450 MB take 47 ns a row, and 25 with this (13
+#: where X is in a cache, with and without), an epoch of one layer of 16 units 0.87 of its time, of
+#: 100 units 0.97. Sixteen rows ahead are as good, 32 are not; 200 columns gain nothing.
+_AHEAD, _LINES = 8, 4
 
 
 @lru_cache
@@ -125,6 +141,22 @@ def _take_row(typingctx, x, row, columns, a, r):
     return types.void(x, types.int64, types.int64, a, types.int64), codegen
 
 
+@intrinsic
+def _fetch_row(typingctx, x, row, lines):
+    """Ask for the first cache lines of X[row]; x : as of `_take_row`."""
+
+    def codegen(context, builder, signature, args):
+        fields = builder.bitcast(args[0], I64.as_pointer())
+        address, distance = (builder.load(builder.gep(fields, [I64(k)]), align=8) for k in (0, 1))
+        at = builder.add(address, builder.mul(args[1], distance))
+        with Loop(builder, args[2]) as line:
+            place = builder.add(at, builder.mul(line.index, I64(CACHE_LINE)))
+            prefetch(builder, builder.inttoptr(place, I64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, types.int64), codegen
+
+
 @piece()
 def take_rows(rows_of_x, at, first, rows, batch):
     """a⁽⁰⁾ = X[order[first + r]] for r < rows.
@@ -134,5 +166,10 @@ def take_rows(rows_of_x, at, first, rows, batch):
     epoch = epoch_at(rows_of_x.epoch)
     a = part(rows_of_x.a, at, 0, rows)
     start = batch * epoch.batch_size + first
-    for r in range(rows):
-        _take_row(rows_of_x.x, row_number(epoch, start + r), rows_of_x.n_features, a, r)
+    lines = min(_LINES, 2 + rows_of_x.n_features * rows_of_x.x.column // CACHE_LINE)
+    ahead = min(_AHEAD, rows - 1)
+    for r in range(-ahead, rows):
+        if r + ahead < rows:
+            _fetch_row(rows_of_x.x, row_number(epoch, start + r + ahead), lines)
+        if r >= 0:
+            _take_row(rows_of_x.x, row_number(epoch, start + r), rows_of_x.n_features, a, r)

@@ -8,6 +8,7 @@ from fastmlp.network.buffers import Activations
 from fastmlp.network.layers import prediction_program
 from fastmlp.network.layout import Network, Parameters, aligned_zeros, layout_of, padded
 from fastmlp.runtime import row
+from fastmlp.runtime.cpu import CACHE_LINE
 
 _WORD = 8
 
@@ -61,7 +62,7 @@ def row_memory(network: Network, parameters: Parameters) -> np.ndarray:
     header = {
         "run": row.address(),
         "n_features": network.widths[0],
-        "scratch": (begin + row.CACHE_LINE) // _WORD,
+        "scratch": (begin + CACHE_LINE) // _WORD,
         "x": moving[x.name] + x.offset,
         "result": moving["result"],
         "words": here + start_of_words,
@@ -77,4 +78,4 @@ def row_memory(network: Network, parameters: Parameters) -> np.ndarray:
 
 def _lines(size: int) -> int:
     """Bytes, rounded up to whole cache lines."""
-    return -(-size // row.CACHE_LINE) * row.CACHE_LINE
+    return -(-size // CACHE_LINE) * CACHE_LINE

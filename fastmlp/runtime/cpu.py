@@ -1,4 +1,4 @@
-"""Width of the CPU's vector registers, which the compiled code is written for."""
+"""The CPU that the compiled code is written for: width of its vector registers, cache lines."""
 
 import os
 import platform
@@ -27,3 +27,6 @@ VECTOR_BYTES = _register_bytes()
 #: Vectors beside each other in the widest tile: what the register file holds (32 registers with
 #: AVX-512 and NEON, 16 otherwise).
 TILE_VECTORS = 4 if VECTOR_BYTES == 64 or platform.machine() in ("arm64", "aarch64") else 2
+
+#: Bytes of a cache line.
+CACHE_LINE = 64

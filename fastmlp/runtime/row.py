@@ -30,6 +30,7 @@ from numba.extending import (
 )
 
 from fastmlp.runtime.compiling import compile_now
+from fastmlp.runtime.cpu import CACHE_LINE
 from fastmlp.runtime.driver import run_piece
 from fastmlp.runtime.jit import by_address
 from fastmlp.runtime.numba_internals import address_of_process, lower_constant
@@ -58,9 +59,6 @@ ROW = np.dtype(
     ]
 )
 _RUN, _N_FEATURES, _SCRATCH, _X, _RESULT = range(5)
-
-#: Copies of the program begin on a cache line.
-CACHE_LINE = 64
 
 WRONG_LENGTH = "The row has another number of features than the network was trained on."
 
