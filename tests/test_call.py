@@ -66,6 +66,7 @@ class InterruptedTime:
         raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_an_interrupt_leaves_a_stoppable_call_at_work(n_threads, monkeypatch):
     call, marks = held_call(n_threads)
@@ -96,6 +97,7 @@ class Memory:
     """Stands for buffers."""
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_memory_lives_until_the_last_thread_has_left():
     memory = Memory()
     alive = weakref.ref(memory)

@@ -74,6 +74,7 @@ def test_an_error_while_compiling_is_raised_and_compiling_tried_again():
     assert len(function.signatures) == 1
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_an_interrupt_does_not_wait_for_the_compiler():
     begun, release = threading.Event(), threading.Event()
 
@@ -196,6 +197,7 @@ def test_work_apart_is_done_and_its_errors_are_raised():
         apart(fail)
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_an_interrupt_leaves_work_apart_to_its_thread():
     begun, release, done = threading.Event(), threading.Event(), threading.Event()
 

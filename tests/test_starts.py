@@ -346,6 +346,7 @@ def test_an_interrupt_ends_starts_that_take_turns():
     assert best_of(trained) is trained[1]
 
 
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("hidden", [(50,), (600, 600)])
 def test_an_interrupt_is_served(hidden):

@@ -101,6 +101,7 @@ def test_a_call_takes_as_many_threads_as_it_is_given(masked, n_threads):
         numba.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_numbas_setting_is_kept_where_a_call_is_interrupted():
     marks = np.zeros(3, np.int64)
     call = call_of(hold_piece, marks, n_threads=2, n_units=1)

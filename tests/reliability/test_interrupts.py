@@ -224,6 +224,7 @@ def test_a_minibatch_that_is_left_is_undone(monkeypatch):
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_a_compiler_that_does_not_listen_is_left():
     """As LLVM, which for seconds runs no Python code in which a signal could be served."""
     from fastmlp.runtime.compiling import compile_apart

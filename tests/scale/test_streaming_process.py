@@ -146,6 +146,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("at", [0, 3, 30])
 def test_an_interrupt_in_the_first_pass_leaves_the_model_as_it_was(at):
@@ -156,6 +157,7 @@ def test_an_interrupt_in_the_first_pass_leaves_the_model_as_it_was(at):
     assert vars(model) == attributes
 
 
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}])
 @pytest.mark.parametrize("scratch", [None, False])
