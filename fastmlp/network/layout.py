@@ -14,10 +14,9 @@ from fastmlp.kernels.own_activation import Activation
 from fastmlp.kernels.simd.vector import PANEL
 from fastmlp.network.encoder import Encoder
 from fastmlp.network.program import Ref
+from fastmlp.runtime.cpu import CACHE_LINE
 
 Parameters = tuple[list[np.ndarray], list[np.ndarray]]
-
-_CACHE_LINE = 64
 
 #: Panels whose distance in bytes is a multiple of the first number share a few sets of the cache.
 #: Such weights lie some rows further apart from the second number of rows on.
@@ -35,8 +34,8 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> np.ndar
     Without it, the forward pass of two layers of 256 takes 1.4 times as long.
     """
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
-    room = np.zeros(size + _CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % _CACHE_LINE
+    room = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE
     return room[start : start + size].view(dtype).reshape(shape)
 
 
@@ -54,7 +53,7 @@ def aligned_parts(sizes: dict[str, int], dtype: np.dtype[Any]) -> dict[str, np.n
     A call for one row spends most of its time on what surrounds it: nine arrays of their own take
     40 µs, and the parts of one 10 µs.
     """
-    line = _CACHE_LINE // dtype.itemsize
+    line = CACHE_LINE // dtype.itemsize
     starts, end = [], 0
     for size in sizes.values():
         starts.append(end)

@@ -1,5 +1,6 @@
 """Training on a cluster whose workers are slow, stop, are killed, go and come."""
 
+import gc
 import os
 import signal
 import sys
@@ -371,6 +372,7 @@ def test_fit_in_a_task(client, undisturbed):
 
 def be_interrupted(processes):
     """Train until an interrupt, and print what came of it."""
+    gc.disable()  # see `no_collections`: distributed too has the collector call a function
     with client_of(2, processes=processes) as client:
         X, y = arrays()
         model = estimator(client=client, max_iter=10**6, n_iter_no_change=10**6)
